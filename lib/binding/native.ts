@@ -1,0 +1,134 @@
+/**
+ * The one typed view of the native addon. Handles are small integers, valid in every thread of the process; a handle
+ * that is unknown or was released gives an error with code DISPOSED. Every function throws plain errors with a `code`
+ * from errors.ts; wrong argument types throw a TypeError. Nothing here is public.
+ */
+
+/** Raised whenever a signature below changes; the addon carries the same number. */
+export const abiVersion = 1;
+
+export type Isa = "scalar" | "avx2" | "avx512" | "neon";
+
+export interface NativeCpu {
+  isa: Isa;                 // best path of this CPU in this build
+  available: Isa[];
+  threads: number;          // default thread count
+  threadsReason: string;
+  availableMemoryBytes: number; // 0 when unknown
+}
+
+export type MetadataValue = string | number | boolean | { type: string; length: number };
+
+export interface NativeTensor {
+  name: string;
+  type: string;
+  shape: number[];          // shape[0] is the row length, as in GGUF
+  sizeBytes: number;
+  offsetBytes: number;
+  supported: boolean;
+}
+
+export interface NativeFile {
+  version: number;
+  alignment: number;
+  paths: string[];
+  sizeBytes: number;
+  metadata: Record<string, MetadataValue>;  // arrays as {type, length}
+  tensors: NativeTensor[];
+}
+
+export interface NativeVocab {
+  model: "bpe" | "spm";
+  pre: string;
+  size: number;
+  bos: number; eos: number; eot: number; unk: number; pad: number;  // -1 when absent
+  addBos: boolean; addEos: boolean;
+  endOfGeneration: number[];
+  chatTemplate: string | null;
+}
+
+export interface NativeModelInfo {
+  architecture: string;
+  name: string;
+  nLayers: number; nHeads: number; nKvHeads: number; headDim: number;
+  dim: number; qDim: number; kvDim: number; hiddenDim: number; vocabSize: number;
+  contextLength: number;    // what the model was trained for
+  fileBytes: number;
+  weightBytes: number;      // packed, in memory
+  kvBytesPerToken: number;
+  warnings: string[];       // e.g. extra tensors ignored
+}
+
+/** What one step takes and gives. All arrays are caller-owned and reused; sizes are checked natively. */
+export interface StepArrays {
+  // rows in
+  tokens: Int32Array;       // [rows]
+  positions: Int32Array;    // [rows] absolute position in its sequence, ascending within a sequence
+  sequences: Int32Array;    // [rows] index of the sequence's page table; rows of one sequence are contiguous
+  wants: Uint8Array;        // [rows] 1: candidates of this row are wanted
+  targets: Int32Array;      // [rows] token whose logit is wanted too, or -1
+  // page tables: entry [sequence * pageStride + position/32] is a page id
+  pageTables: Int32Array;
+  // per wanted row w (in row order): biases in [biasOffsets[w], biasOffsets[w+1]); logit' = (logit > 0 ? logit / divide : logit * divide) + add
+  biasOffsets: Int32Array;  // [wanted + 1]
+  biasIds: Int32Array;
+  biasDivides: Float32Array;
+  biasAdds: Float32Array;
+  // out, per wanted row
+  candidateIds: Int32Array;       // [wanted * k], by descending logit, ties by lowest id
+  candidateLogits: Float32Array;  // [wanted * k], after biases
+  logSumExp: Float32Array;        // [wanted], after biases
+  targetLogits: Float32Array;     // [wanted], before biases
+  // abort flags, on a SharedArrayBuffer: the step stops between layers when aborts[sequenceAborts[s]] != 0
+  aborts: Int32Array;
+  sequenceAborts: Int32Array;     // [sequences] index into `aborts`, or -1
+}
+
+export interface StepShape {
+  rows: number;
+  sequences: number;
+  pageStride: number;       // entries per page table
+  k: number;                // candidates per wanted row, 1..256
+}
+
+export interface NativeBinding {
+  readonly abiVersion: number;
+  cpu(): NativeCpu;
+  /** Header, metadata and tensor directory, fully validated. */
+  inspectFile(path: string): NativeFile;
+  /** Bytes per second of a read-only stream over `megabytes`, with `threads`. */
+  measureReadCeiling(megabytes: number, threads: number): number;
+
+  /** Vocabulary only: works on a GGUF without weights. */
+  tokenizerAcquire(path: string): number;
+  tokenizerRelease(handle: number): void;
+  vocab(handle: number): NativeVocab;
+  encode(handle: number, text: string, addSpecial: boolean, parseSpecial: boolean): Int32Array;
+  /** UTF-8 bytes of the ids. */
+  decode(handle: number, ids: Int32Array, showSpecial: boolean): Uint8Array;
+  tokenBytes(handle: number, id: number, showSpecial: boolean): Uint8Array;
+
+  /**
+   * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
+   * `onProgress(done, total)` is called on this thread between tensors, in bytes.
+   */
+  modelAcquire(path: string, threads: number, control: Int32Array, onProgress?: (done: number, total: number) => void): number;
+  modelRelease(handle: number): void;
+  modelInfo(handle: number): NativeModelInfo;
+  /** A tokenizer handle of the model's own vocabulary; released like any other. */
+  modelTokenizer(handle: number): number;
+  /** Path chosen per tensor, for `inspect`. */
+  modelTensors(handle: number): { name: string; type: string; rows: number; cols: number; kernel: string; packedBytes: number }[];
+
+  /** Scratch, K/V arena of `pages` pages and a thread team. Retains the model. */
+  engineCreate(model: number, options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa }): number;
+  engineRelease(handle: number): void;
+  engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };
+  /** One blocking step. Returns the number of wanted rows. ABORTED when a flag was seen; rows may be run again. */
+  engineStep(handle: number, shape: StepShape, arrays: StepArrays): number;
+  /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
+  engineLogits(handle: number, w: number, out: Float32Array): void;
+
+  /** Live objects of the process, for leak tests: models, tokenizers, engines, and native bytes held. */
+  counters(): { models: number; tokenizers: number; engines: number; bytes: number };
+}

@@ -1,0 +1,3 @@
+/** Chat: messages and a model's template → the text of the prompt. */
+export { checkMessages } from "./messages.js";
+export { type RenderOptions, missingTemplate, renderChat } from "./render.js";

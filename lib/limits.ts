@@ -1,0 +1,27 @@
+/** Every limit with its default. Error texts quote them from here. */
+export const limits = {
+  /** Context window when the caller names none: the smaller of this and what the model was trained for. */
+  defaultContextSize: 8192,
+  maxContextSize: 1 << 20,
+  /** Sequences that run at once on one model. */
+  defaultMaxSequences: 4,
+  maxMaxSequences: 64,
+  maxThreads: 256,
+  /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
+  prefillChunk: 512,
+  /** Requests that wait for admission. */
+  maxQueuedRequests: 512,
+  /** Parts a slow reader may leave unread before its sequence pauses. */
+  maxUnreadTokens: 256,
+  /** Candidates native code returns for a row. */
+  maxCandidates: 256,
+  maxStopStrings: 16,
+  maxStopBytes: 256,
+  maxLogitBias: 1024,
+  maxLogprobs: 20,
+  maxTemperature: 100,
+  template: { maxBytes: 1 << 20, maxOutputBytes: 8 << 20, maxMilliseconds: 250, maxSteps: 1_000_000, maxDepth: 64, maxMessages: 10_000 },
+} as const;
+
+/** Positions of a K/V page (the native cache's unit). */
+export const pagePositions = 32;

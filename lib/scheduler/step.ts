@@ -1,0 +1,55 @@
+/** The reused arrays of one step, and what the step holds. */
+import type { StepArrays, StepShape } from "../binding/native.js";
+import type { Sequence } from "./sequence.js";
+
+/** Rows [firstRow, firstRow + rows) belong to `sequence`, from its position `start` on. */
+export interface StepSpan {
+  sequence: Sequence;
+  start: number;
+  rows: number;
+}
+
+/** A row whose logits are wanted: index in the step's answers is its index in `Step.wanted`. */
+export interface WantedRow {
+  sequence: Sequence;
+  position: number;
+}
+
+export interface Step {
+  shape: StepShape;
+  spans: StepSpan[];
+  wanted: WantedRow[];
+}
+
+export interface StepLimits {
+  maxSequences: number;
+  /** Page-table entries per sequence. */
+  pageStride: number;
+  maxRows: number;
+  maxWanted: number;
+  maxCandidates: number;
+}
+
+/** First size of the bias lists; whoever fills them replaces them by larger ones. */
+const firstBiases = 1024;
+
+export function createStepArrays(limits: StepLimits, aborts: Int32Array): StepArrays {
+  return {
+    tokens: new Int32Array(limits.maxRows),
+    positions: new Int32Array(limits.maxRows),
+    sequences: new Int32Array(limits.maxRows),
+    wants: new Uint8Array(limits.maxRows),
+    targets: new Int32Array(limits.maxRows),
+    pageTables: new Int32Array(limits.maxSequences * limits.pageStride).fill(-1),
+    biasOffsets: new Int32Array(limits.maxWanted + 1),
+    biasIds: new Int32Array(firstBiases),
+    biasDivides: new Float32Array(firstBiases),
+    biasAdds: new Float32Array(firstBiases),
+    candidateIds: new Int32Array(limits.maxWanted * limits.maxCandidates),
+    candidateLogits: new Float32Array(limits.maxWanted * limits.maxCandidates),
+    logSumExp: new Float32Array(limits.maxWanted),
+    targetLogits: new Float32Array(limits.maxWanted),
+    aborts,
+    sequenceAborts: new Int32Array(limits.maxSequences).fill(-1),
+  };
+}

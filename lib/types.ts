@@ -1,0 +1,166 @@
+/** Shared plain types of the public interface. */
+import type { Isa } from "./binding/native.js";
+
+export interface LoadOptions {
+  /** Threads of the native team, including the engine worker's own; default: what affinity and cgroup quota allow. */
+  threads?: number;
+  /** Tokens of prompt and answer together that one request may hold. */
+  contextSize?: number;
+  /** Requests that run at once; more wait. */
+  maxSequences?: number;
+  kvCacheType?: "f16";
+  isa?: "auto" | Isa;
+  /** Jinja chat template that replaces the model's own. */
+  chatTemplate?: string;
+  onLoadProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
+  /** Progress of a pull, when the model is a name that is not in the cache yet. */
+  onPullProgress?: (progress: { source: string; receivedBytes: number; totalBytes: number }) => void;
+  /** Never touch the network. */
+  offline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface GenerateOptions {
+  maxTokens?: number;
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  typicalP?: number;
+  repeatPenalty?: number;
+  /** Tokens the three penalties look back on; -1: all. */
+  repeatLastN?: number;
+  presencePenalty?: number;
+  frequencyPenalty?: number;
+  seed?: number;
+  stop?: string | string[];
+  /** Token id → value added to its logit. */
+  logitBias?: Record<number, number>;
+  /** Number of alternatives (0–20) to report with each token's log-probability; true is 0 alternatives. */
+  logprobs?: number | boolean;
+  /** Text that spells a control token becomes that token (only for trusted prompts). */
+  parseSpecial?: boolean;
+  /** Go on past the model's end-of-generation tokens (for measurements). */
+  ignoreEos?: boolean;
+  /** An abort rejects the awaited result, and the iterator, with an AbortedError that carries the text so far. */
+  signal?: AbortSignal;
+  onPromptProgress?: (progress: { processedTokens: number; totalTokens: number }) => void;
+}
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant" | "tool";
+  content: string;
+}
+
+export interface ChatOptions extends GenerateOptions {
+  chatTemplate?: string;
+  chatTemplateKwargs?: Record<string, unknown>;
+}
+
+export type FinishReason = "stop" | "length" | "abort";
+
+export interface TokenLogprob {
+  token: number;
+  text: string;
+  logprob: number;
+  top: { token: number; text: string; logprob: number }[];
+}
+
+/** One piece of a stream. */
+export interface TextPart {
+  type: "text";
+  text: string;
+  tokens: number[];
+  logprobs?: TokenLogprob[];
+}
+
+export interface Usage {
+  promptTokens: number;
+  completionTokens: number;
+}
+
+export interface Timings {
+  loadMs: number;
+  promptMs: number;
+  promptPerSecond: number;
+  predictedMs: number;
+  predictedPerSecond: number;
+  approximations: string[];
+}
+
+export interface GenerateResult {
+  text: string;
+  tokens: number[];
+  finishReason: FinishReason;
+  usage: Usage;
+  timings: Timings;
+  logprobs?: TokenLogprob[];
+}
+
+export interface PerplexityOptions {
+  /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
+  contextSize?: number;
+  signal?: AbortSignal;
+}
+
+export interface PerplexityResult {
+  ppl: number;
+  /** Tokens of the text, and those of them that were scored. */
+  tokens: number;
+  scored: number;
+  /** Mean negative log-likelihood of a scored token, in nats. */
+  nll: number;
+  /** Natural log-probability of each scored token. */
+  logprobs: Float64Array;
+  ms: number;
+}
+
+export interface ModelMetrics {
+  /** Requests accepted so far, and how they ended. */
+  requests: number;
+  completed: number;
+  aborted: number;
+  failed: number;
+  running: number;
+  queued: number;
+  promptTokens: number;
+  completionTokens: number;
+  steps: number;
+  pages: number;
+  freePages: number;
+}
+
+export interface ModelInfo {
+  name: string;
+  path: string;
+  architecture: string;
+  nLayers: number;
+  nHeads: number;
+  nKvHeads: number;
+  headDim: number;
+  dim: number;
+  hiddenDim: number;
+  vocabSize: number;
+  /** Tokens the model was trained for. */
+  contextLength: number;
+  /** Tokens one request may hold here. */
+  contextSize: number;
+  maxSequences: number;
+  threads: number;
+  isa: Isa;
+  fileBytes: number;
+  loadMs: number;
+  hasChatTemplate: boolean;
+  chatTemplate: string | null;
+  /** Token ids; -1 when the vocabulary has none. */
+  bos: number;
+  eos: number;
+  warnings: string[];
+}
+
+export interface MemoryEstimate {
+  weightsBytes: number;
+  kvBytes: number;
+  scratchBytes: number;
+  totalBytes: number;
+}

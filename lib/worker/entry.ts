@@ -1,0 +1,85 @@
+/** The piscina task: loads a model and leaves an EngineLoop behind that serves the task's port. */
+import { getBinding } from "../binding/index.js";
+import type { NativeBinding } from "../binding/native.js";
+import { createError, toLutraError } from "../errors.js";
+import { limits, pagePositions } from "../limits.js";
+import { Scheduler } from "../scheduler/index.js";
+import { header } from "./control.js";
+import { EngineLoop } from "./engine-loop.js";
+import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
+
+/** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
+const wantedLogitBytes = 32 << 20;
+const maxWantedRows = 128;
+
+export default function startEngine(task: EngineTask): LoadReply {
+  const handles: Partial<EngineHandles> = {};
+  let binding: NativeBinding | undefined;
+  try {
+    binding = getBinding();
+    return { ok: true, engine: load(binding, task, handles) };
+  } catch (thrown) {
+    if (binding !== undefined) release(binding, handles);
+    task.port.close();
+    const { code, message } = toLutraError(thrown);
+    return { ok: false, error: { code, message } };
+  }
+}
+
+function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
+  const started = performance.now();
+  const { path, isa, threads, control, port, maxSequences } = task;
+  const onProgress = (loadedBytes: number, totalBytes: number): void =>
+    port.postMessage({ type: "load-progress", loadedBytes, totalBytes });
+  const model = binding.modelAcquire(path, isa, threads, control, onProgress);
+  handles.model = model;
+  const info = binding.modelInfo(model);
+  const tokenizer = binding.modelTokenizer(model);
+  handles.tokenizer = tokenizer;
+  const vocab = binding.vocab(tokenizer);
+  if (vocab.size > info.vocabSize) {
+    throw createError("TOKENIZER_BAD_VOCAB", `the tokenizer has ${vocab.size} tokens, the model's head only ${info.vocabSize}`);
+  }
+  const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
+  const pageStride = Math.ceil(contextSize / pagePositions);
+  const pages = pageStride * maxSequences;
+  const maxRows = limits.prefillChunk + maxSequences;
+  const maxWanted = Math.max(maxSequences, Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))));
+  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, kvType: task.kvCacheType });
+  handles.engine = engine;
+  if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
+  const scheduler = new Scheduler(
+    {
+      maxSequences,
+      pageStride,
+      maxRows,
+      maxWanted,
+      maxCandidates: limits.maxCandidates,
+      pages,
+      contextSize,
+      prefillChunk: limits.prefillChunk,
+      maxQueuedRequests: limits.maxQueuedRequests,
+    },
+    control,
+  );
+  const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
+  new EngineLoop({ port, control, source, engine, scheduler, contextSize, rowLength: info.vocabSize }).serve();
+  const { threads: used, kvBytes, scratchBytes } = binding.engineInfo(engine);
+  return {
+    handles: { model, tokenizer, engine },
+    info,
+    vocab,
+    contextSize,
+    threads: used,
+    kvBytes,
+    scratchBytes,
+    pages,
+    loadMs: performance.now() - started,
+  };
+}
+
+function release(binding: NativeBinding, handles: Partial<EngineHandles>): void {
+  if (handles.engine !== undefined) binding.engineRelease(handles.engine);
+  if (handles.tokenizer !== undefined) binding.tokenizerRelease(handles.tokenizer);
+  if (handles.model !== undefined) binding.modelRelease(handles.model);
+}

@@ -1,0 +1,4 @@
+/** The engine's worker thread: starting it, and the messages it understands. */
+export { controlSlots, createControl, header, slotIndex, slotWord } from "./control.js";
+export { type EngineWorker, startEngineWorker } from "./pool.js";
+export type * from "./protocol.js";

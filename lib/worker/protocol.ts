@@ -1,0 +1,85 @@
+/** What main and the engine worker say to each other: small plain messages on a port of their own. */
+import type { MessagePort } from "node:worker_threads";
+import type { Isa, NativeModelInfo, NativeVocab } from "../binding/native.js";
+import type { SamplingParams } from "../sampling/index.js";
+import type { FinishReason, TokenLogprob } from "../types.js";
+
+/** The task that piscina runs once per model: load, then serve the port. */
+export interface EngineTask {
+  path: string;
+  isa: Isa;
+  threads: number;
+  /** 0: the default. */
+  contextSize: number;
+  maxSequences: number;
+  kvCacheType: "f16";
+  control: Int32Array;
+  port: MessagePort;
+}
+
+/** Native objects of a loaded engine; whoever ends the worker releases them. */
+export interface EngineHandles {
+  model: number;
+  tokenizer: number;
+  engine: number;
+}
+
+export interface LoadedEngine {
+  handles: EngineHandles;
+  info: NativeModelInfo;
+  vocab: NativeVocab;
+  contextSize: number;
+  threads: number;
+  kvBytes: number;
+  scratchBytes: number;
+  pages: number;
+  loadMs: number;
+}
+
+export interface PlainError {
+  code: string;
+  message: string;
+}
+
+export type LoadReply = { ok: true; engine: LoadedEngine } | { ok: false; error: PlainError };
+
+export type PromptInput =
+  | { kind: "text"; text: string; parseSpecial: boolean }
+  | { kind: "tokens"; tokens: Int32Array }
+  /** A rendered chat, cut where a control token spelled in a message's content must not be read as one. */
+  | { kind: "pieces"; pieces: string[] };
+
+export type ToWorker =
+  | { type: "generate"; id: number; slot: number; prompt: PromptInput; params: SamplingParams; reportProgress: boolean }
+  | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
+  /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
+  | { type: "wake"; id: number }
+  | { type: "stop" };
+
+export interface GenerateSummary {
+  finishReason: FinishReason;
+  promptTokens: number;
+  completionTokens: number;
+  /** Steps after the prompt's. */
+  decodeSteps: number;
+  promptMs: number;
+  predictedMs: number;
+}
+
+export interface ScoreSummary {
+  tokens: number;
+  scored: number;
+  nll: number;
+  ms: number;
+  /** Log-probability of each scored token. */
+  logprobs: Float64Array;
+}
+
+export type FromWorker =
+  | { type: "load-progress"; loadedBytes: number; totalBytes: number }
+  | { type: "prompt-progress"; id: number; processedTokens: number; totalTokens: number }
+  | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
+  | { type: "generated"; id: number; summary: GenerateSummary }
+  | { type: "scored"; id: number; summary: ScoreSummary }
+  | { type: "failed"; id: number; error: PlainError }
+  | { type: "stopped" };

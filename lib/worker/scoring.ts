@@ -1,0 +1,47 @@
+/**
+ * One perplexity request in the worker. The text is cut into windows that do not overlap, each an independent sequence;
+ * the first token of a window is given, every other token is scored once.
+ */
+import type { ScoreSummary } from "./protocol.js";
+
+export class Scoring {
+  readonly id: number;
+  readonly windows: Int32Array[];
+  window = 0;
+  private readonly tokens_: number;
+  private readonly logprobs_: number[] = [];
+  private readonly startMs_ = performance.now();
+
+  constructor(id: number, tokens: Int32Array, windows: Int32Array[]) {
+    this.id = id;
+    this.tokens_ = tokens.length;
+    this.windows = windows;
+  }
+
+  accept(targetLogit: number, logSumExp: number): void {
+    this.logprobs_.push(targetLogit - logSumExp);
+  }
+
+  summary(): ScoreSummary {
+    const logprobs = Float64Array.from(this.logprobs_);
+    let sum = 0;
+    for (const logprob of logprobs) sum -= logprob;
+    const scored = logprobs.length;
+    return { tokens: this.tokens_, scored, nll: sum / scored, ms: performance.now() - this.startMs_, logprobs };
+  }
+}
+
+/** Windows of at most `size` tokens; with `bos` ≥ 0 every window after the first starts with it too. */
+export function cutWindows(tokens: Int32Array, size: number, bos: number): Int32Array[] {
+  const windows: Int32Array[] = [tokens.slice(0, size)];
+  const lead = bos >= 0 ? 1 : 0;
+  for (let from = size; from < tokens.length; from += size - lead) {
+    const part = tokens.subarray(from, from + size - lead);
+    if (part.length + lead < 2) break;
+    const window = new Int32Array(part.length + lead);
+    if (lead) window[0] = bos;
+    window.set(part, lead);
+    windows.push(window);
+  }
+  return windows;
+}

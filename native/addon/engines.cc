@@ -1,0 +1,136 @@
+// Engines: one blocking step at a time over caller-owned typed arrays.
+#include "addon/functions.h"
+
+namespace lutra::addon {
+
+namespace {
+
+constexpr int64_t kMaxHandle = INT32_MAX;
+constexpr int64_t kMaxRows = 65536;
+
+base::Isa isa_property(const Napi::Object& object) {
+  const Napi::Value value = object.Get("isa");
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  for (const base::Isa isa : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
+    if (name == base::isa_name(isa)) return isa;
+  }
+  throw WrongType{"isa: expected \"scalar\", \"avx2\", \"avx512\" or \"neon\""};
+}
+
+std::shared_ptr<forward::Engine> engine_of(const Arguments& arguments) {
+  return engines().get(arguments.integer(0, "handle", 0, kMaxHandle));
+}
+
+Napi::Value engine_create(const Arguments& arguments) {
+  const auto loaded = models().get(arguments.integer(0, "model", 0, kMaxHandle));
+  const Napi::Object object = arguments.object(1, "options");
+  forward::EngineOptions options;
+  options.threads = static_cast<int>(integer_property(object, "threads", 1, 1024));
+  options.max_rows = static_cast<uint32_t>(integer_property(object, "maxRows", 1, kMaxRows));
+  options.max_wanted = static_cast<uint32_t>(integer_property(object, "maxWanted", 1, 1024));
+  options.pages = static_cast<uint32_t>(integer_property(object, "pages", 1, 1 << 26));
+  options.isa = isa_property(object);
+  auto engine = unwrap(forward::Engine::create(loaded->model, options));
+  return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
+}
+
+Napi::Value engine_release(const Arguments& arguments) {
+  engines().release(arguments.integer(0, "handle", 0, kMaxHandle));
+  return arguments.env().Undefined();
+}
+
+Napi::Value engine_info(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  Napi::Object result = Napi::Object::New(arguments.env());
+  result.Set("threads", engine->threads());
+  result.Set("kvBytes", static_cast<double>(engine->kv_bytes()));
+  result.Set("scratchBytes", static_cast<double>(engine->scratch_bytes()));
+  return result;
+}
+
+// Checks that every array holds what the step reads or writes; the ids and offsets inside are checked by the engine.
+forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays) {
+  forward::Step step;
+  step.rows = static_cast<uint32_t>(integer_property(shape, "rows", 1, kMaxRows));
+  step.sequences = static_cast<uint32_t>(integer_property(shape, "sequences", 1, kMaxRows));
+  step.page_stride = static_cast<uint32_t>(integer_property(shape, "pageStride", 1, 1 << 22));
+  step.k = static_cast<uint32_t>(integer_property(shape, "k", 1, 256));
+  step.tokens = array_property<int32_t>(arrays, "tokens", step.rows).data;
+  step.positions = array_property<int32_t>(arrays, "positions", step.rows).data;
+  step.row_sequences = array_property<int32_t>(arrays, "sequences", step.rows).data;
+  step.wants = array_property<uint8_t>(arrays, "wants", step.rows).data;
+  step.targets = array_property<int32_t>(arrays, "targets", step.rows).data;
+  step.page_tables =
+      array_property<int32_t>(arrays, "pageTables", static_cast<uint64_t>(step.sequences) * step.page_stride).data;
+
+  uint32_t wanted = 0;
+  for (uint32_t i = 0; i < step.rows; ++i) wanted += step.wants[i] != 0;
+  step.bias_offsets = array_property<int32_t>(arrays, "biasOffsets", wanted + 1).data;
+  const auto n_biases = static_cast<uint64_t>(std::max(0, step.bias_offsets[wanted]));
+  step.bias_ids = array_property<int32_t>(arrays, "biasIds", n_biases).data;
+  step.bias_divides = array_property<float>(arrays, "biasDivides", n_biases).data;
+  step.bias_adds = array_property<float>(arrays, "biasAdds", n_biases).data;
+
+  const uint64_t n_candidates = static_cast<uint64_t>(wanted) * step.k;
+  step.candidate_ids = array_property<int32_t>(arrays, "candidateIds", n_candidates).data;
+  step.candidate_logits = array_property<float>(arrays, "candidateLogits", n_candidates).data;
+  step.log_sum_exp = array_property<float>(arrays, "logSumExp", wanted).data;
+  step.target_logits = array_property<float>(arrays, "targetLogits", wanted).data;
+
+  const auto aborts = array_property<int32_t>(arrays, "aborts", 0);
+  step.aborts = aborts.data;
+  step.sequence_aborts = array_property<int32_t>(arrays, "sequenceAborts", step.sequences).data;
+  for (uint32_t s = 0; s < step.sequences; ++s) {
+    if (step.sequence_aborts[s] >= static_cast<int64_t>(aborts.length)) {
+      throw WrongType{"sequenceAborts: expected indices into aborts, or -1"};
+    }
+  }
+  return step;
+}
+
+// Marks an engine as busy for one call, whatever way the call ends.
+class Entry {
+ public:
+  explicit Entry(forward::Engine& engine) : engine_(engine) {
+    if (!engine.enter()) throw Failure{"INVALID_OPTION", "engine: a step is running already"};
+  }
+  ~Entry() { engine_.leave(); }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+ private:
+  forward::Engine& engine_;
+};
+
+Napi::Value engine_step(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const forward::Step step = read_step(arguments.object(1, "shape"), arguments.object(2, "arrays"));
+  const Entry entry(*engine);
+  uint32_t wanted = 0;
+  throw_if_failed(engine->run(step, wanted));
+  return Napi::Number::New(arguments.env(), wanted);
+}
+
+Napi::Value engine_logits(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const auto row = static_cast<uint32_t>(arguments.integer(1, "row", 0, kMaxRows));
+  const auto out = arguments.float_array(2, "out");
+  if (out.length < engine->model().hyper.vocab_size) {
+    throw WrongType{"out: expected at least " + std::to_string(engine->model().hyper.vocab_size) + " elements"};
+  }
+  const Entry entry(*engine);
+  throw_if_failed(engine->logits(row, out.data));
+  return arguments.env().Undefined();
+}
+
+}  // namespace
+
+void export_engines(Napi::Env env, Napi::Object exports) {
+  exports.Set("engineCreate", Napi::Function::New<guarded<engine_create>>(env, "engineCreate"));
+  exports.Set("engineRelease", Napi::Function::New<guarded<engine_release>>(env, "engineRelease"));
+  exports.Set("engineInfo", Napi::Function::New<guarded<engine_info>>(env, "engineInfo"));
+  exports.Set("engineStep", Napi::Function::New<guarded<engine_step>>(env, "engineStep"));
+  exports.Set("engineLogits", Napi::Function::New<guarded<engine_logits>>(env, "engineLogits"));
+}
+
+}  // namespace lutra::addon

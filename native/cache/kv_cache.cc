@@ -1,0 +1,30 @@
+#include "cache/kv_cache.h"
+
+#include <string>
+#include <utility>
+
+#include "base/checked_size.h"
+
+namespace lutra::cache {
+
+using base::CheckedSize;
+
+uint64_t KvCache::bytes_per_token(const KvShape& shape) {
+  return uint64_t{2} * sizeof(uint16_t) * shape.n_layers * shape.n_kv_heads * shape.head_dim;
+}
+
+base::Result<KvCache> KvCache::create(const KvShape& shape) {
+  const CheckedSize bytes = CheckedSize(2 * sizeof(uint16_t)) * shape.n_layers * shape.n_kv_heads * shape.head_dim *
+                            shape.n_pages * kernels::kPagePositions;
+  KvCache cache;
+  cache.shape_ = shape;
+  if (bytes.valid()) cache.arena_ = base::AlignedBuffer(bytes.value());
+  if (cache.arena_.data() == nullptr) {
+    return base::Status("E_OUT_OF_MEMORY",
+                        "could not allocate " + std::to_string(shape.n_pages) + " K/V pages of " +
+                            std::to_string(bytes_per_token(shape) * kernels::kPagePositions) + " bytes");
+  }
+  return cache;
+}
+
+}  // namespace lutra::cache

@@ -1,0 +1,24 @@
+// The feed-forward branch: g = act(gate·h) ∘ (up·h), then down·g. `dense` is the only implementation so far.
+#pragma once
+
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
+#include "quant/matrix.h"
+
+namespace lutra::ffn {
+
+enum class Activation { kSilu, kGelu };
+
+struct GatedInput {
+  const quant::Matrix* gate;  ///< [hidden_dim, dim]
+  const quant::Matrix* up;    ///< [hidden_dim, dim]
+  Activation activation;
+  float* gate_out;            ///< [rows][hidden_dim] scratch
+  float* up_out;              ///< [rows][hidden_dim] scratch
+};
+
+/// hidden (begun here: rows of h, hidden_dim floats) = act(gate·h) ∘ (up·h).
+void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
+                const GatedInput& input, quant::Activations& hidden);
+
+}  // namespace lutra::ffn

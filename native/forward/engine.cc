@@ -1,0 +1,343 @@
+// A step from tokens to the residual stream after the last layer. The head and its reductions are in head.cc.
+#include "forward/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/checked_size.h"
+#include "base/cpu.h"
+#include "ffn/ffn.h"
+#include "quant/quant.h"
+
+namespace lutra::forward {
+
+using base::CheckedSize;
+using base::Result;
+using base::Status;
+using model::Op;
+
+namespace {
+
+constexpr uint64_t kAlignment = 64;
+constexpr uint32_t kRowsPerChunk = 4;
+
+// Hands out aligned pieces of one arena; with a null arena it only adds up the sizes.
+class Carver {
+ public:
+  explicit Carver(uint8_t* arena) : arena_(arena) {}
+  uint8_t* take(CheckedSize bytes) {
+    const CheckedSize begin = used_;
+    used_ = (used_ + bytes).padded_to(kAlignment);
+    return arena_ == nullptr ? nullptr : arena_ + begin.value();
+  }
+  float* floats(CheckedSize count) { return reinterpret_cast<float*>(take(count * sizeof(float))); }
+  CheckedSize used() const { return used_; }
+
+ private:
+  uint8_t* arena_;
+  CheckedSize used_ = 0;
+};
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options)
+    : model_(std::move(model)), options_(options), kernels_(*kernels::kernel_table(options.isa)), team_(options.threads) {
+  const model::HyperParameters& hyper = model_->hyper;
+  const model::RopeParameters* ropes[2] = {&hyper.rope, &hyper.local_rope};
+  for (int which = 0; which < 2; ++which) {
+    inverse_frequencies_[which].resize(hyper.rope_dim / 2);
+    for (uint32_t i = 0; i < hyper.rope_dim / 2; ++i) {
+      double frequency = ropes[which]->scale * std::pow(ropes[which]->base, -2.0 * i / hyper.rope_dim);
+      if (!model_->rope_factors.empty()) frequency /= model_->rope_factors[i];
+      inverse_frequencies_[which][i] = frequency;
+    }
+  }
+}
+
+Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Model> model, const EngineOptions& options) {
+  if (kernels::kernel_table(options.isa) == nullptr) {
+    return Status("INVALID_OPTION", std::string("isa: ") + base::isa_name(options.isa) + " is not available on this machine");
+  }
+  const model::HyperParameters& hyper = model->hyper;
+  const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, options.pages};
+  const CheckedSize kv_bytes = CheckedSize(cache::KvCache::bytes_per_token(shape)) * kernels::kPagePositions * options.pages;
+  const uint64_t available = base::available_memory_bytes();
+  if (!kv_bytes.valid() || (available != 0 && kv_bytes.value() > available)) {
+    return Status("E_OUT_OF_MEMORY",
+                  "the K/V cache of " + std::to_string(uint64_t{options.pages} * kernels::kPagePositions) +
+                      " positions needs " + (kv_bytes.valid() ? std::to_string(kv_bytes.value()) : "too many") +
+                      " bytes, " + std::to_string(available) + " are available: lower contextSize or maxSequences");
+  }
+  auto cache = cache::KvCache::create(shape);
+  if (!cache.ok()) return cache.status();
+  std::shared_ptr<Engine> engine(new Engine(std::move(model), options));
+  engine->cache_ = std::move(cache.value());
+  if (!engine->allocate()) return Status("E_OUT_OF_MEMORY", "could not allocate the engine's scratch memory");
+  return engine;
+}
+
+bool Engine::allocate() {
+  const model::HyperParameters& hyper = model_->hyper;
+  const CheckedSize rows = options_.max_rows;
+  const uint32_t h_width = std::max(hyper.dim, hyper.q_dim);
+  auto carve = [&](uint8_t* arena) {
+    Carver carver(arena);
+    x_ = carver.floats(rows * hyper.dim);
+    branch_ = carver.floats(rows * hyper.dim);
+    q_ = carver.floats(rows * hyper.q_dim);
+    k_ = carver.floats(rows * hyper.kv_dim);
+    v_ = carver.floats(rows * hyper.kv_dim);
+    gate_ = carver.floats(rows * hyper.hidden_dim);
+    up_ = carver.floats(rows * hyper.hidden_dim);
+    angles_ = carver.floats(rows * 2 * hyper.rope_dim);
+    attention_scratch_ = carver.floats(attention::scratch_floats(
+        hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
+    logits_ = carver.floats(CheckedSize(options_.max_wanted) * hyper.vocab_size);
+    uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width));
+    uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim));
+    h_ = quant::Activations(h, options_.max_rows, h_width);
+    hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim);
+    return carver.used();
+  };
+  const CheckedSize bytes = carve(nullptr);
+  if (!bytes.valid()) return false;
+  scratch_ = base::AlignedBuffer(bytes.value());
+  if (scratch_.data() == nullptr) return false;
+  carve(scratch_.data());
+  spans_.reserve(options_.max_rows);
+  wanted_rows_.reserve(options_.max_rows);
+  return true;
+}
+
+Status Engine::check(const Step& step, uint32_t& wanted) const {
+  auto bad = [](const char* field, uint32_t i, const std::string& expected, int64_t found) {
+    return Status("INVALID_OPTION", std::string(field) + "[" + std::to_string(i) + "]: expected " + expected + ", got " +
+                                        std::to_string(found));
+  };
+  const model::HyperParameters& hyper = model_->hyper;
+  wanted = 0;
+  for (uint32_t i = 0; i < step.rows; ++i) {
+    if (static_cast<uint32_t>(step.tokens[i]) >= hyper.vocab_size) {
+      return {"INVALID_TOKEN", "tokens[" + std::to_string(i) + "]: expected an id in [0, " +
+                                   std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.tokens[i])};
+    }
+    if (step.targets[i] < -1 || step.targets[i] >= static_cast<int64_t>(hyper.vocab_size)) {
+      return {"INVALID_TOKEN", "targets[" + std::to_string(i) + "]: expected -1 or an id in [0, " +
+                                   std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.targets[i])};
+    }
+    const auto sequence = static_cast<uint32_t>(step.row_sequences[i]);
+    if (sequence >= step.sequences) return bad("sequences", i, "less than " + std::to_string(step.sequences), step.row_sequences[i]);
+    const auto position = static_cast<uint32_t>(step.positions[i]);
+    if (position / kernels::kPagePositions >= step.page_stride) {
+      return bad("positions", i, "less than " + std::to_string(step.page_stride * kernels::kPagePositions), step.positions[i]);
+    }
+    const bool continues = i > 0 && step.row_sequences[i - 1] == step.row_sequences[i];
+    if (continues && step.positions[i] != step.positions[i - 1] + 1) {
+      return bad("positions", i, "the next position of its sequence", step.positions[i]);
+    }
+    // The last row of a span decides which pages the span reads.
+    const bool last_of_span = i + 1 == step.rows || step.row_sequences[i + 1] != step.row_sequences[i];
+    const int32_t* pages = step.page_tables + static_cast<uint64_t>(sequence) * step.page_stride;
+    for (uint32_t p = 0; last_of_span && p <= position / kernels::kPagePositions; ++p) {
+      if (static_cast<uint32_t>(pages[p]) >= options_.pages) {
+        return bad("pageTables", p, "a page below " + std::to_string(options_.pages), pages[p]);
+      }
+    }
+    wanted += step.wants[i] != 0;
+  }
+  for (uint32_t w = 0; w < wanted; ++w) {
+    if (step.bias_offsets[w] < 0 || step.bias_offsets[w + 1] < step.bias_offsets[w]) {
+      return bad("biasOffsets", w + 1, "ascending offsets", step.bias_offsets[w + 1]);
+    }
+    for (int32_t b = step.bias_offsets[w]; b < step.bias_offsets[w + 1]; ++b) {
+      if (static_cast<uint32_t>(step.bias_ids[b]) >= hyper.vocab_size) {
+        return {"INVALID_TOKEN", "biasIds[" + std::to_string(b) + "]: expected an id in [0, " +
+                                     std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.bias_ids[b])};
+      }
+    }
+  }
+  return {};
+}
+
+bool Engine::aborted(const Step& step) const {
+  for (uint32_t s = 0; s < step.sequences; ++s) {
+    const int32_t flag = step.sequence_aborts[s];
+    if (flag >= 0 && __atomic_load_n(&step.aborts[flag], __ATOMIC_RELAXED) != 0) return true;
+  }
+  return false;
+}
+
+template <typename F>
+void Engine::for_rows(uint32_t rows_per_chunk, F&& body) {
+  const uint32_t n_chunks = (rows_ + rows_per_chunk - 1) / rows_per_chunk;
+  team_.parallel_for(n_chunks, [&](uint32_t chunk, int) {
+    for (uint32_t t = chunk * rows_per_chunk; t < std::min(rows_, (chunk + 1) * rows_per_chunk); ++t) body(t);
+  });
+}
+
+void Engine::find_spans(const Step& step) {
+  spans_.clear();
+  for (uint32_t row = 0; row < step.rows; ++row) {
+    if (row == 0 || step.row_sequences[row] != step.row_sequences[row - 1]) {
+      const int32_t* pages = step.page_tables + static_cast<uint64_t>(step.row_sequences[row]) * step.page_stride;
+      spans_.push_back({row, row, pages});
+    }
+    spans_.back().row_end = row + 1;
+  }
+}
+
+void Engine::embed(const Step& step) {
+  const quant::Matrix& table = model_->embedding;
+  const uint32_t dim = model_->hyper.dim;
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    const auto token = static_cast<uint32_t>(step.tokens[t]);
+    const uint8_t* panel = table.panels + token / kernels::kPanelRows * table.panel_bytes;
+    float* x = x_ + static_cast<uint64_t>(t) * dim;
+    quant::dequantize_panel_row(table.type, panel, token % kernels::kPanelRows, dim, x);
+    if (model_->hyper.embedding_scale != 1.0f) kernels_.scale(x, model_->hyper.embedding_scale, dim);
+  });
+}
+
+// Angles depend on the position alone and are computed in double, as the oracle does.
+void Engine::compute_angles(const Step& step) {
+  const uint32_t pairs = model_->hyper.rope_dim / 2;
+  const int n_ropes = model_->hyper.window != 0 ? 2 : 1;
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    for (int which = 0; which < n_ropes; ++which) {
+      float* cosines = angles_ + (static_cast<uint64_t>(t) * 2 + which) * 2 * pairs;
+      for (uint32_t i = 0; i < pairs; ++i) {
+        const double angle = step.positions[t] * inverse_frequencies_[which][i];
+        cosines[i] = static_cast<float>(std::cos(angle));
+        cosines[pairs + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  });
+}
+
+void Engine::norm_into(const float* x, const float* weight, uint32_t width, quant::Activations& out) {
+  out.begin(rows_, width);
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    kernels_.rms_norm(x + static_cast<uint64_t>(t) * width, weight, width, model_->hyper.rms_eps, out.row(t));
+    if (width % kernels::kBlock == 0) out.quantize_row(kernels_, t);
+  });
+  if (width % kernels::kBlock == 0) out.mark_quantized();
+}
+
+void Engine::head_norm(const model::BoundStep& step) {
+  const model::HyperParameters& hyper = model_->hyper;
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    for (uint32_t head = 0; head < hyper.n_heads; ++head) {
+      float* q = q_ + static_cast<uint64_t>(t) * hyper.q_dim + head * hyper.head_dim;
+      kernels_.rms_norm(q, step.norm_a, hyper.head_dim, hyper.rms_eps, q);
+    }
+    for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
+      float* k = k_ + static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim;
+      kernels_.rms_norm(k, step.norm_b, hyper.head_dim, hyper.rms_eps, k);
+    }
+  });
+}
+
+void Engine::rotate(uint32_t layer) {
+  const model::HyperParameters& hyper = model_->hyper;
+  const uint32_t pairs = hyper.rope_dim / 2;
+  const uint32_t which = model_->layers[layer].sliding ? 1 : 0;
+  const auto rope = hyper.rope_style == model::RopeStyle::kInterleaved ? kernels_.rope_interleaved : kernels_.rope_halves;
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    const float* cosines = angles_ + (static_cast<uint64_t>(t) * 2 + which) * 2 * pairs;
+    for (uint32_t head = 0; head < hyper.n_heads; ++head) {
+      rope(q_ + static_cast<uint64_t>(t) * hyper.q_dim + head * hyper.head_dim, cosines, cosines + pairs, pairs);
+    }
+    for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
+      rope(k_ + static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim, cosines, cosines + pairs, pairs);
+    }
+  });
+}
+
+void Engine::append_and_attend(uint32_t layer) {
+  const model::HyperParameters& hyper = model_->hyper;
+  for (const attention::RowSpan& span : spans_) {
+    for (uint32_t row = span.row_begin; row < span.row_end; ++row) {
+      const auto position = static_cast<uint32_t>(positions_[row]);
+      const auto page = static_cast<uint32_t>(span.page_table[position / kernels::kPagePositions]);
+      const uint32_t slot = position % kernels::kPagePositions;
+      for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
+        const uint64_t at = static_cast<uint64_t>(row) * hyper.kv_dim + head * hyper.head_dim;
+        kernels_.store_key_f16(k_ + at, hyper.head_dim, cache_.keys(layer, page, head), slot);
+        kernels_.store_value_f16(v_ + at, hyper.head_dim, cache_.values(layer, page, head), slot);
+      }
+    }
+  }
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    kernels_.scale(q_ + static_cast<uint64_t>(t) * hyper.q_dim, hyper.attention_scale, hyper.q_dim);
+  });
+  h_.begin(rows_, hyper.q_dim);
+  const attention::AttentionInput input{
+      .layer = layer,
+      .n_heads = hyper.n_heads,
+      .window = model_->layers[layer].sliding ? hyper.window : 0,
+      .queries = q_,
+      .positions = positions_,
+      .spans = spans_,
+      .out = h_.row(0),
+  };
+  attention::attend_exact(team_, kernels_, cache_, input, attention_scratch_);
+}
+
+void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
+  const model::HyperParameters& hyper = model_->hyper;
+  switch (step.op) {
+    case Op::kNorm:
+      return norm_into(x_, step.norm_a, hyper.dim, h_);
+    case Op::kQkv: {
+      const quant::Product products[] = {{&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
+      return quant::multiply(team_, kernels_, h_, products);
+    }
+    case Op::kHeadNorm:
+      return head_norm(step);
+    case Op::kRope:
+      return rotate(layer);
+    case Op::kAttend:
+      return append_and_attend(layer);
+    case Op::kOutput: {
+      const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
+      return quant::multiply(team_, kernels_, h_, products);
+    }
+    case Op::kPostNorm:
+      return for_rows(kRowsPerChunk, [&](uint32_t t) {
+        float* row = branch_ + static_cast<uint64_t>(t) * hyper.dim;
+        kernels_.rms_norm(row, step.norm_a, hyper.dim, hyper.rms_eps, row);
+      });
+    case Op::kSwiglu:
+    case Op::kGeglu: {
+      const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
+      return ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, gate_, up_}, hidden_);
+    }
+    case Op::kDown: {
+      const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
+      return quant::multiply(team_, kernels_, hidden_, products);
+    }
+    case Op::kAdd:
+      return for_rows(kRowsPerChunk, [&](uint32_t t) {
+        kernels_.add(x_ + static_cast<uint64_t>(t) * hyper.dim, branch_ + static_cast<uint64_t>(t) * hyper.dim, hyper.dim);
+      });
+  }
+}
+
+Status Engine::run(const Step& step, uint32_t& wanted) {
+  kept_logits_ = 0;
+  Status status = check(step, wanted);
+  if (!status.ok()) return status;
+  rows_ = step.rows;
+  positions_ = step.positions;
+  find_spans(step);
+  embed(step);
+  compute_angles(step);
+  for (uint32_t layer = 0; layer < model_->layers.size(); ++layer) {
+    if (aborted(step)) return {"ABORTED", "a sequence of the step was aborted"};
+    for (const model::BoundStep& bound : model_->layers[layer].steps) run_step(layer, bound);
+  }
+  return run_head(step, wanted);
+}
+
+}  // namespace lutra::forward

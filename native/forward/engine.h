@@ -1,0 +1,131 @@
+// One engine: a model, its K/V pages, scratch, and a thread team. It runs steps: rows of tokens in, candidates out.
+//
+// Contract: rows of one sequence are contiguous with ascending positions, and everything before a row's position is in
+// the sequence's pages already (from earlier steps or earlier rows). A row's logits depend on its sequence alone: never on
+// its neighbours, the chunking of the prompt, or the number of threads. One step at a time per engine.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "attention/attention.h"
+#include "base/aligned_buffer.h"
+#include "base/status.h"
+#include "base/thread_team.h"
+#include "cache/kv_cache.h"
+#include "model/model.h"
+
+namespace lutra::forward {
+
+struct EngineOptions {
+  int threads = 1;
+  uint32_t max_rows = 512;     ///< rows of a step
+  uint32_t max_wanted = 8;     ///< rows whose full logits stay readable after a step
+  uint32_t pages = 0;          ///< K/V pages of 32 positions
+  base::Isa isa = base::Isa::kScalar;
+};
+
+/// Arrays of one step; all caller-owned. Sizes in brackets; `wanted` is the number of rows with wants != 0.
+struct Step {
+  uint32_t rows = 0;
+  uint32_t sequences = 0;
+  uint32_t page_stride = 0;              ///< entries per page table
+  uint32_t k = 1;                        ///< candidates per wanted row, 1..256
+  const int32_t* tokens = nullptr;       ///< [rows]
+  const int32_t* positions = nullptr;    ///< [rows]
+  const int32_t* row_sequences = nullptr;///< [rows]
+  const uint8_t* wants = nullptr;        ///< [rows]
+  const int32_t* targets = nullptr;      ///< [rows] token whose logit is wanted, or -1
+  const int32_t* page_tables = nullptr;  ///< [sequences · page_stride]
+  const int32_t* bias_offsets = nullptr; ///< [wanted + 1]
+  const int32_t* bias_ids = nullptr;     ///< [bias_offsets[wanted]]
+  const float* bias_divides = nullptr;   ///< logit' = (logit > 0 ? logit / divide : logit · divide) + add
+  const float* bias_adds = nullptr;
+  const int32_t* aborts = nullptr;          ///< shared flags, read atomically between layers
+  const int32_t* sequence_aborts = nullptr; ///< [sequences] index into aborts, or -1
+
+  int32_t* candidate_ids = nullptr;      ///< [wanted · k]
+  float* candidate_logits = nullptr;     ///< [wanted · k], after biases, descending, ties by lowest id
+  float* log_sum_exp = nullptr;          ///< [wanted], after biases
+  float* target_logits = nullptr;        ///< [wanted], before biases
+};
+
+class Engine {
+ public:
+  /// Codes: E_OUT_OF_MEMORY, INVALID_OPTION.
+  static base::Result<std::shared_ptr<Engine>> create(std::shared_ptr<const model::Model> model,
+                                                      const EngineOptions& options);
+
+  /// Runs one step; `wanted` gets the number of wanted rows. Codes: INVALID_OPTION (a row, position, page or bias out of
+  /// range, naming it), INVALID_TOKEN, ABORTED (rows may be run again), E_NONFINITE.
+  base::Status run(const Step& step, uint32_t& wanted);
+  /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
+  base::Status logits(uint32_t w, float* out) const;
+
+  const model::Model& model() const { return *model_; }
+  int threads() const { return team_.size(); }
+  uint64_t kv_bytes() const { return cache_.size_bytes(); }
+  uint64_t scratch_bytes() const { return scratch_.size_bytes(); }
+  /// True for the one caller that may run a step now; pair with leave().
+  bool enter() { return !busy_.exchange(true, std::memory_order_acquire); }
+  void leave() { busy_.store(false, std::memory_order_release); }
+
+ private:
+  Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options);
+  bool allocate();
+  base::Status check(const Step& step, uint32_t& wanted) const;
+  void find_spans(const Step& step);
+  void embed(const Step& step);
+  void compute_angles(const Step& step);
+  void run_step(uint32_t layer, const model::BoundStep& step);
+  void head_norm(const model::BoundStep& step);
+  void rotate(uint32_t layer);
+  void append_and_attend(uint32_t layer);
+  void norm_into(const float* x, const float* weight, uint32_t width, quant::Activations& out);
+  template <typename F>
+  void for_rows(uint32_t rows_per_chunk, F&& body);
+  bool aborted(const Step& step) const;
+
+  base::Status run_head(const Step& step, uint32_t wanted);
+  void reduce_row(const Step& step, uint32_t w, uint32_t row, float* logits);
+  void merge_slices(const Step& step, uint32_t w, uint32_t n_slices);
+
+  std::shared_ptr<const model::Model> model_;
+  EngineOptions options_;
+  const kernels::KernelTable& kernels_;
+  base::ThreadTeam team_;
+  cache::KvCache cache_;
+  base::AlignedBuffer scratch_;
+  std::atomic<bool> busy_{false};
+
+  // Scratch, carved out of scratch_; R = max_rows.
+  float* x_ = nullptr;          ///< [R][dim] residual stream
+  float* branch_ = nullptr;     ///< [R][dim] what the last projection gave
+  quant::Activations h_;        ///< [R][max(dim, q_dim)]
+  quant::Activations hidden_;   ///< [R][hidden_dim]
+  float* q_ = nullptr;          ///< [R][q_dim]
+  float* k_ = nullptr;          ///< [R][kv_dim]
+  float* v_ = nullptr;          ///< [R][kv_dim]
+  float* gate_ = nullptr;       ///< [R][hidden_dim]
+  float* up_ = nullptr;         ///< [R][hidden_dim]
+  float* angles_ = nullptr;     ///< [R][2 ropes][cos, sin][rope_dim/2]
+  float* attention_scratch_ = nullptr;
+  float* logits_ = nullptr;     ///< [max_wanted][vocab_size]
+  std::vector<attention::RowSpan> spans_;
+  std::vector<double> inverse_frequencies_[2];  ///< [rope_dim/2] of full and of sliding layers
+  std::vector<uint32_t> wanted_rows_;
+  // Per slice of a row being reduced: k candidates, how many there are, how many are merged, the log-sum-exp.
+  std::vector<int32_t> slice_ids_;
+  std::vector<float> slice_values_;
+  std::vector<float> slice_sums_;
+  std::vector<uint32_t> slice_counts_;
+  std::vector<uint32_t> slice_heads_;
+  std::vector<float> saved_logits_;
+  const int32_t* positions_ = nullptr;  ///< of the running step
+  uint32_t rows_ = 0;                   ///< of the running step
+  uint32_t kept_logits_ = 0;            ///< wanted rows whose logits logits_ still holds
+};
+
+}  // namespace lutra::forward

@@ -1,0 +1,15 @@
+// The AVX2 + FMA + F16C path. These functions only take addresses, but they live in objects built with AVX2 flags:
+// call them after base::isa_available(Isa::kAvx2) said yes.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lutra::kernels::avx2 {
+
+void fill_matmul(KernelTable& table) noexcept;      // table.matmul[]
+void fill_elementwise(KernelTable& table) noexcept; // quantize_q8, rms_norm, add, scale, rope_*
+void fill_activation(KernelTable& table) noexcept;  // silu_mul, gelu_mul
+void fill_attention(KernelTable& table) noexcept;   // store_*_f16, attention_tile_f16, attention_merge
+void fill_select(KernelTable& table) noexcept;      // log_sum_exp, top_k
+
+}  // namespace lutra::kernels::avx2

@@ -1,0 +1,90 @@
+// How a matmul walks panels and columns, for every weight type: columns are cut into blocks whose activations stay in L2,
+// a block is swept panel by panel, and a panel's columns are taken in tiles of at most 8 whose sizes differ by at most one
+// (so 9 columns are 5 + 4, not 8 + 1). A single column keeps two panels in flight to cover the latency of its FMA chain.
+// Each output is computed by the same operations in the same order whatever tile it falls in.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace lutra::kernels::avx2 {
+namespace {
+
+constexpr uint32_t kMaxTile = 8;
+/// Activation bytes of a column block: half of a 512 KiB L2 holds them beside the weights of a chunk of panels.
+constexpr uint64_t kColumnBlockBytes = 192 * 1024;
+
+struct Split {
+  uint32_t parts;
+  uint32_t size;   ///< of each part, or one more for the first `larger`
+  uint32_t larger;
+};
+
+/// Cuts n into as few parts of at most `limit` as possible, all about as large.
+inline Split split_evenly(uint32_t n, uint32_t limit) {
+  const uint32_t parts = (n + limit - 1) / limit;
+  return {parts, n / parts, n % parts};
+}
+
+inline __m256i row_mask(uint32_t n_rows) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n_rows)), lanes);
+}
+
+/// Writes 8 rows of one column; a ragged last panel writes only the rows the matrix has.
+inline void store_rows(const MatmulArgs& args, uint32_t panel, uint32_t column, __m256 rows) {
+  const uint32_t row = panel * kPanelRows;
+  float* out = args.out + column * args.out_stride + row;
+  if (args.rows - row >= kPanelRows) {
+    _mm256_storeu_ps(out, rows);
+  } else {
+    _mm256_maskstore_ps(out, row_mask(args.rows - row), rows);
+  }
+}
+
+/// Tile::run<kPanels, kColumns>(args, panel, column) computes kPanels × kColumns outputs of 8 rows.
+template <typename Tile>
+inline void run_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, uint32_t n_columns) {
+  switch (n_columns) {
+    case 1: return Tile::template run<1, 1>(args, panel, column);
+    case 2: return Tile::template run<1, 2>(args, panel, column);
+    case 3: return Tile::template run<1, 3>(args, panel, column);
+    case 4: return Tile::template run<1, 4>(args, panel, column);
+    case 5: return Tile::template run<1, 5>(args, panel, column);
+    case 6: return Tile::template run<1, 6>(args, panel, column);
+    case 7: return Tile::template run<1, 7>(args, panel, column);
+    default: return Tile::template run<1, 8>(args, panel, column);
+  }
+}
+
+template <typename Tile>
+inline void sweep(const MatmulArgs& args) {
+  if (args.n == 1) {
+    uint32_t panel = args.panel_begin;
+    for (; panel + 2 <= args.panel_end; panel += 2) Tile::template run<2, 1>(args, panel, 0);
+    if (panel < args.panel_end) Tile::template run<1, 1>(args, panel, 0);
+    return;
+  }
+  const uint64_t fitting = kColumnBlockBytes / (args.k + 1);
+  const Split blocks = split_evenly(args.n, fitting < kMaxTile ? kMaxTile : static_cast<uint32_t>(fitting));
+  uint32_t block_begin = 0;
+  for (uint32_t block = 0; block < blocks.parts; ++block) {
+    const uint32_t block_columns = blocks.size + (block < blocks.larger ? 1 : 0);
+    const Split tiles = split_evenly(block_columns, kMaxTile);
+    for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
+      uint32_t column = block_begin;
+      for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
+        const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
+        run_tile<Tile>(args, panel, column, n_columns);
+        column += n_columns;
+      }
+    }
+    block_begin += block_columns;
+  }
+}
+
+}  // namespace
+}  // namespace lutra::kernels::avx2

@@ -1,0 +1,57 @@
+// Picks a kernel table. Tables are filled once, by the first caller (a function-local static, so by one thread).
+#include "kernels/kernels.h"
+#include "kernels/scalar/scalar.h"
+#if defined(__x86_64__)
+#include "kernels/avx2/avx2.h"
+#endif
+
+namespace lutra::kernels {
+namespace {
+
+KernelTable make_scalar_table() {
+  KernelTable table{};
+  table.isa = base::Isa::kScalar;
+  scalar::fill_matmul(table);
+  scalar::fill_elementwise(table);
+  scalar::fill_activation(table);
+  scalar::fill_attention(table);
+  scalar::fill_select(table);
+  return table;
+}
+
+#if defined(__x86_64__)
+KernelTable make_avx2_table() {
+  KernelTable table{};
+  table.isa = base::Isa::kAvx2;
+  avx2::fill_matmul(table);
+  avx2::fill_elementwise(table);
+  avx2::fill_activation(table);
+  avx2::fill_attention(table);
+  avx2::fill_select(table);
+  return table;
+}
+#endif
+
+}  // namespace
+
+const KernelTable* kernel_table(base::Isa isa) {
+  if (!base::isa_available(isa)) return nullptr;
+  switch (isa) {
+    case base::Isa::kScalar: {
+      static const KernelTable table = make_scalar_table();
+      return &table;
+    }
+    case base::Isa::kAvx2: {
+#if defined(__x86_64__)
+      static const KernelTable table = make_avx2_table();
+      return &table;
+#else
+      return nullptr;
+#endif
+    }
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace lutra::kernels

@@ -1,0 +1,111 @@
+// The table of pure functions every instruction-set path fills: `scalar/` is the reference twin, `avx2/` the fast one.
+//
+// Contract for all of them: raw pointers, no heap, no threads, no throw, no global state. Reads and writes stay inside
+// the arrays named (tails are masked or scalar, never over-read). Each output element is computed in one fixed order
+// that depends on its own row only: never on the number of columns, the tile it was computed in, or the thread.
+// No fast-math, no contraction: fused multiply-adds are written out (`std::fma` in scalar), so that scalar and SIMD
+// give the same integer sums bit for bit, and the same floats up to the reductions noted below.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "base/tensor_type.h"
+
+namespace lutra::kernels {
+
+/// Rows of a packed weight panel. See panel_layout.h for the bytes.
+constexpr uint32_t kPanelRows = 8;
+/// Elements of an activation block.
+constexpr uint32_t kBlock = 32;
+/// Positions of a K/V page.
+constexpr uint32_t kPagePositions = 32;
+/// Positions of an attention tile: partial results are formed per tile of logical positions and merged in ascending
+/// order, so the sum's order depends on positions alone.
+constexpr uint32_t kTilePositions = 256;
+
+/// `n` rows of activations, quantised per token and per block of 32: x ≈ d · q. Row strides are k, k/32, k/32, k/16.
+struct Q8Activations {
+  const int8_t* q;        ///< [n][k]      codes in [-127, 127]
+  const float* d;         ///< [n][k/32]   scale of a block: max|x| / 127
+  const float* s;         ///< [n][k/32]   d · Σq of a block (float(Σq) · d, one rounding)
+  const int16_t* sums16;  ///< [n][k/16]   Σq of each half block, |sum| ≤ 2032
+};
+
+/// out[column * out_stride + row] = Σ_k w[row][k] · x[column][k] for the rows of panels [panel_begin, panel_end).
+struct MatmulArgs {
+  const uint8_t* panels;  ///< packed weights, panel p at panels + p · panel_bytes, 64-byte aligned start
+  uint64_t panel_bytes;   ///< bytes from one panel to the next
+  uint32_t rows;          ///< rows of the matrix; the last panel may be ragged: nothing is written at or past `rows`
+  uint32_t k;             ///< columns of the matrix; a multiple of the type's block
+  uint32_t panel_begin;
+  uint32_t panel_end;
+  uint32_t n;             ///< activation rows (tokens), ≥ 1
+  Q8Activations q8;       ///< used by quantised types
+  const float* x;         ///< [n][k] used by F32, F16, BF16
+  float* out;
+  uint64_t out_stride;    ///< floats from one token's outputs to the next's, ≥ rows
+};
+using MatmulFn = void (*)(const MatmulArgs&) noexcept;
+
+/// A group of query vectors that share one K/V head, against one tile of logical positions.
+/// Scores use q as given (already scaled by the caller). A query sees positions [first, last) clipped to the tile.
+struct AttentionTileArgs {
+  uint32_t head_dim;              ///< multiple of 8, ≤ 512
+  uint32_t n_queries;             ///< ≥ 1
+  const float* const* queries;    ///< [n_queries] → [head_dim]
+  const uint32_t* first;          ///< [n_queries] first visible position (absolute, inclusive)
+  const uint32_t* last;           ///< [n_queries] one past the last visible position (absolute)
+  uint32_t tile_begin;            ///< absolute position of the tile's start, a multiple of kTilePositions
+  const uint16_t* const* k_pages; ///< [kTilePositions/32] → f16 [head_dim][32] (dimension-major); entries of pages no query sees may be null
+  const uint16_t* const* v_pages; ///< [kTilePositions/32] → f16 [32][head_dim]
+  float* max_out;                 ///< [n_queries] largest visible score, -inf when nothing is visible
+  float* sum_out;                 ///< [n_queries] Σ exp(score - max)
+  float* acc_out;                 ///< [n_queries][head_dim] Σ exp(score - max) · v, unnormalised; zeros when nothing is visible
+};
+
+struct KernelTable {
+  base::Isa isa;
+
+  /// Indexed by TensorType id; null for types the engine does not support.
+  MatmulFn matmul[base::kTensorTypeLimit];
+
+  /// Quantises one row of k floats (k % 32 == 0): d = max|x|/127, q = round-half-to-even(x · (127/max|x|)); an all-zero
+  /// block gives d = 0, q = 0. Outputs have the row layout of Q8Activations.
+  void (*quantize_q8)(const float* x, uint32_t k, int8_t* q, float* d, float* s, int16_t* sums16) noexcept;
+
+  /// out[i] = x[i] / sqrt(mean(x²) + eps) · weight[i]; `weight` may be null (all ones). out may alias x.
+  void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out) noexcept;
+  /// x[i] += y[i]
+  void (*add)(float* x, const float* y, uint32_t n) noexcept;
+  /// x[i] *= factor
+  void (*scale)(float* x, float factor, uint32_t n) noexcept;
+  /// out[i] = gate / (1 + exp(-gate)) · up   (SwiGLU). out may alias either.
+  void (*silu_mul)(const float* gate, const float* up, uint32_t n, float* out) noexcept;
+  /// out[i] = gelu_tanh(gate) · up           (GeGLU, tanh form). out may alias either.
+  void (*gelu_mul)(const float* gate, const float* up, uint32_t n, float* out) noexcept;
+  /// Rotates the first 2·n_pairs elements of one head. cos/sin: [n_pairs]. Interleaved: pairs (2i, 2i+1).
+  void (*rope_interleaved)(float* head, const float* cos, const float* sin, uint32_t n_pairs) noexcept;
+  /// Half-split (NEOX): pairs (i, i + n_pairs).
+  void (*rope_halves)(float* head, const float* cos, const float* sin, uint32_t n_pairs) noexcept;
+
+  /// Writes one position's key into a dimension-major f16 page [head_dim][32], round-to-nearest-even.
+  void (*store_key_f16)(const float* key, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept;
+  /// Writes one position's value into a position-major f16 page [32][head_dim].
+  void (*store_value_f16)(const float* value, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept;
+  void (*attention_tile_f16)(const AttentionTileArgs& args) noexcept;
+  /// Merges a tile's (max, sum, acc) into a running one, in the order called:
+  /// both are rescaled to the larger max. A tile with max = -inf changes nothing.
+  void (*attention_merge)(float* max, float* sum, float* acc, float tile_max, float tile_sum, const float* tile_acc,
+                          uint32_t head_dim) noexcept;
+
+  /// log Σ exp(x[i]) over n ≥ 1 values; NaN when any value is NaN.
+  float (*log_sum_exp)(const float* x, uint64_t n) noexcept;
+  /// The k largest values, sorted descending, ties by lowest index; NaN counts as -inf. Returns min(k, n); k ≤ 256.
+  uint32_t (*top_k)(const float* x, uint32_t n, uint32_t k, int32_t* ids, float* values) noexcept;
+};
+
+/// The table of a path, or nullptr when this build or this CPU does not have it.
+const KernelTable* kernel_table(base::Isa isa);
+
+}  // namespace lutra::kernels

@@ -1,0 +1,62 @@
+// The bytes of a packed weight panel: 8 rows interleaved so that one 32-byte vector holds 8 rows × 4 consecutive k.
+// One layout serves every instruction-set path; only `quant` writes it. Constants only, so any path may include it.
+//
+// Quantised types. A panel is a run of super-blocks (32 or 256 elements of 8 rows), then zero padding to 64 bytes.
+// A super-block is, in this order (offsets in the table below):
+//   d      fp16[8]            scale of each row
+//   m      fp16[8]            min (Q4_1, Q5_1) or dmin (Q2_K, Q4_K, Q5_K); absent elsewhere
+//   scales byte[n_scales][8]  sub-block scales, unpacked to whole bytes, sub-block major, row minor:
+//                             Q4_K, Q5_K 0..63; Q6_K int8; Q3_K, IQ4_XS int8 with the offset 32 already taken off;
+//                             Q2_K the GGUF byte, scale in the low and min in the high nibble
+//   mins   byte[8][8]         Q4_K, Q5_K only: 0..63
+//   units  one per 32 elements: [high bits][low bits]
+// Inside a unit, element k = 4j + t (j 0..7, t 0..3) of row r lives at byte 4r + t of some 32-byte vector:
+//   byte      (8 vectors)     vector j
+//   nibble    (4 vectors)     vector j % 4, low nibble for j < 4, high nibble for j ≥ 4
+//   two bits  (2 vectors)     vector j / 4, bits 2(j % 4) and up
+//   one bit   (1 vector)      bit j
+// Codes are the unsigned codes of the format (Q3_K: 2 low bits + 4·hmask bit, value = code − 4); Q8_0 holds int8 and the
+// IQ4 types hold table indices. F32, F16 and BF16 panels are element[k][8].
+//
+// Bytes against GGUF: equal for Q2_K, Q6_K, the legacy types and IQ4_NL; IQ4_XS +1.5 %, Q5_K +2.3 %, Q4_K +2.8 %, Q3_K +3.6 %.
+#pragma once
+
+#include <cstdint>
+
+namespace lutra::kernels {
+
+enum class LowBits : uint8_t { kByte, kNibble, kTwo };
+enum class HighBits : uint8_t { kNone, kOne, kTwo };
+
+struct PanelShape {
+  uint16_t elements;      ///< k covered by a super-block
+  uint16_t min_offset;    ///< 0: no m
+  uint16_t scale_offset;  ///< 0: no sub-block scales
+  uint16_t mins_offset;   ///< 0: no separate sub-block mins
+  uint16_t n_scales;
+  uint16_t unit_offset;   ///< first unit
+  uint16_t high_bytes;    ///< of a unit; the low bits follow
+  uint16_t unit_bytes;
+  uint16_t bytes;         ///< of a super-block
+  LowBits low;
+  HighBits high;
+};
+
+//                                  elems  m scales mins n_sc unit high unit  bytes
+constexpr PanelShape kPanelQ4_0 = {32, 0, 0, 0, 0, 16, 0, 128, 144, LowBits::kNibble, HighBits::kNone};
+constexpr PanelShape kPanelQ4_1 = {32, 16, 0, 0, 0, 32, 0, 128, 160, LowBits::kNibble, HighBits::kNone};
+constexpr PanelShape kPanelQ5_0 = {32, 0, 0, 0, 0, 16, 32, 160, 176, LowBits::kNibble, HighBits::kOne};
+constexpr PanelShape kPanelQ5_1 = {32, 16, 0, 0, 0, 32, 32, 160, 192, LowBits::kNibble, HighBits::kOne};
+constexpr PanelShape kPanelQ8_0 = {32, 0, 0, 0, 0, 16, 0, 256, 272, LowBits::kByte, HighBits::kNone};
+constexpr PanelShape kPanelIQ4_NL = {32, 0, 0, 0, 0, 16, 0, 128, 144, LowBits::kNibble, HighBits::kNone};
+constexpr PanelShape kPanelQ2_K = {256, 16, 32, 0, 16, 160, 0, 64, 672, LowBits::kTwo, HighBits::kNone};
+constexpr PanelShape kPanelQ3_K = {256, 0, 16, 0, 16, 144, 32, 96, 912, LowBits::kTwo, HighBits::kOne};
+constexpr PanelShape kPanelQ4_K = {256, 16, 32, 96, 8, 160, 0, 128, 1184, LowBits::kNibble, HighBits::kNone};
+constexpr PanelShape kPanelQ5_K = {256, 16, 32, 96, 8, 160, 32, 160, 1440, LowBits::kNibble, HighBits::kOne};
+constexpr PanelShape kPanelQ6_K = {256, 0, 16, 0, 16, 144, 64, 192, 1680, LowBits::kNibble, HighBits::kTwo};
+constexpr PanelShape kPanelIQ4_XS = {256, 0, 16, 0, 8, 80, 0, 128, 1104, LowBits::kNibble, HighBits::kNone};
+
+/// Values of the 4-bit non-linear types. Source: the GGUF format's IQ4_NL table.
+constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+}  // namespace lutra::kernels

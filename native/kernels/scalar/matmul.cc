@@ -1,0 +1,164 @@
+// Matmul of packed panels, reference twin. One policy per GGUF type says how a unit's codes become a scale, an offset
+// and integers; matmul_tile.h has the loop and the order of float operations.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/scalar/matmul_tile.h"
+#include "kernels/scalar/scalar.h"
+
+namespace lutra::kernels::scalar {
+namespace {
+
+enum class Codes { kUnsigned, kSignedByte, kTable };
+
+/// Sub-scales 32 wide: float scale w and offset m per row and unit.
+template <const PanelShape& kPanel, Codes kCodes, int kZero>
+struct Wide {
+  static constexpr const PanelShape& kShape = kPanel;
+  static constexpr bool kHasMin = kPanel.min_offset != 0;
+  static constexpr bool kHasOffset = kHasMin || kZero != 0;
+  float d[8], super_min[8], w[8], m[8];
+  int16_t codes[32][8];
+
+  void begin(const uint8_t* super_block) {
+    load_halves(super_block, d);
+    if constexpr (kHasMin) load_halves(super_block + kPanel.min_offset, super_min);
+  }
+
+  void unit(const uint8_t* super_block, uint32_t u) {
+    for (int r = 0; r < 8; ++r) {
+      w[r] = d[r];
+      if constexpr (kPanel.scale_offset != 0) {
+        w[r] = d[r] * static_cast<float>(static_cast<int8_t>(super_block[kPanel.scale_offset + 8 * u + r]));
+      }
+      if constexpr (kPanel.mins_offset != 0) {
+        m[r] = -(super_min[r] * static_cast<float>(super_block[kPanel.mins_offset + 8 * u + r]));
+      } else if constexpr (kHasMin) {
+        m[r] = super_min[r];
+      } else {
+        m[r] = static_cast<float>(-kZero) * d[r];  // exact: kZero is a power of two
+      }
+    }
+    unpack_unit<kPanel.low, kPanel.high>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
+    for (int i = 0; i < 256; ++i) {
+      int16_t& code = codes[i / 8][i % 8];
+      if constexpr (kCodes == Codes::kSignedByte) code = static_cast<int8_t>(code);
+      if constexpr (kCodes == Codes::kTable) code = kIq4Values[code];
+    }
+  }
+
+  void accumulate(const int8_t* a, float d_a, const float* s_a, const int16_t*, float* acc) const {
+    int32_t sums[8];
+    dot<32>(codes, a, sums);
+    for (int r = 0; r < 8; ++r) acc[r] = std::fma(static_cast<float>(sums[r]), w[r] * d_a, acc[r]);
+    if constexpr (kHasOffset) {
+      for (int r = 0; r < 8; ++r) acc[r] = std::fma(m[r], *s_a, acc[r]);
+    }
+  }
+};
+
+/// Sub-scales 16 wide, kept as integers: isum = Σ_h sc_h · (Σ code·a − zero · Σa) over the two halves of a unit.
+/// |isum| ≤ 32 · 128 · 127 · 127 < 2^26.
+template <const PanelShape& kPanel, int kZero>
+struct Narrow {
+  static constexpr const PanelShape& kShape = kPanel;
+  static constexpr bool kHasMin = kPanel.min_offset != 0;
+  float d[8], minus_min[8];
+  int32_t scales[2][8], mins[2][8];
+  int16_t codes[32][8];
+
+  void begin(const uint8_t* super_block) {
+    load_halves(super_block, d);
+    if constexpr (kHasMin) {
+      load_halves(super_block + kPanel.min_offset, minus_min);
+      for (float& value : minus_min) value = -value;
+    }
+  }
+
+  void unit(const uint8_t* super_block, uint32_t u) {
+    const uint8_t* bytes = super_block + kPanel.scale_offset + 16 * u;
+    for (int i = 0; i < 16; ++i) {
+      scales[i / 8][i % 8] = kHasMin ? bytes[i] & 15 : static_cast<int8_t>(bytes[i]);
+      mins[i / 8][i % 8] = bytes[i] >> 4;
+    }
+    unpack_unit<kPanel.low, kPanel.high>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
+  }
+
+  void accumulate(const int8_t* a, float d_a, const float*, const int16_t* sums16, float* acc) const {
+    int32_t first[8], second[8];
+    dot<16>(codes, a, first);
+    dot<16>(codes + 16, a + 16, second);
+    for (int r = 0; r < 8; ++r) {
+      const int32_t isum = scales[0][r] * (first[r] - kZero * sums16[0]) + scales[1][r] * (second[r] - kZero * sums16[1]);
+      acc[r] = std::fma(static_cast<float>(isum), d[r] * d_a, acc[r]);
+    }
+    if constexpr (kHasMin) {
+      for (int r = 0; r < 8; ++r) {
+        const int32_t imin = mins[0][r] * sums16[0] + mins[1][r] * sums16[1];
+        acc[r] = std::fma(static_cast<float>(imin), minus_min[r] * d_a, acc[r]);
+      }
+    }
+  }
+};
+
+struct FromF32 {
+  using Element = float;
+  static float value(float element) { return element; }
+};
+struct FromF16 {
+  using Element = uint16_t;
+  static float value(uint16_t element) { return f32_from_f16(element); }
+};
+struct FromBF16 {
+  using Element = uint16_t;
+  static float value(uint16_t element) { return std::bit_cast<float>(static_cast<uint32_t>(element) << 16); }
+};
+
+/// acc = fma(w[k], x[k], acc), ascending k.
+template <typename From>
+void matmul_floats(const MatmulArgs& args) noexcept {
+  for (uint32_t p = args.panel_begin; p < args.panel_end; ++p) {
+    const uint8_t* panel = args.panels + p * args.panel_bytes;
+    for (uint32_t column = 0; column < args.n; column += kTileColumns) {
+      const uint32_t n_columns = args.n - column < kTileColumns ? args.n - column : kTileColumns;
+      float acc[kTileColumns][8] = {};
+      for (uint64_t i = 0; i < args.k; ++i) {
+        typename From::Element elements[8];
+        float w[8];
+        std::memcpy(elements, panel + i * sizeof elements, sizeof elements);
+        for (int r = 0; r < 8; ++r) w[r] = From::value(elements[r]);
+        for (uint32_t c = 0; c < n_columns; ++c) {
+          const float x = args.x[static_cast<uint64_t>(column + c) * args.k + i];
+          for (int r = 0; r < 8; ++r) acc[c][r] = std::fma(w[r], x, acc[c][r]);
+        }
+      }
+      store_tile(args, p, column, n_columns, acc);
+    }
+  }
+}
+
+MatmulFn& entry(KernelTable& table, base::TensorType type) { return table.matmul[static_cast<uint32_t>(type)]; }
+
+}  // namespace
+
+void fill_matmul(KernelTable& table) noexcept {
+  using base::TensorType;
+  entry(table, TensorType::F32) = matmul_floats<FromF32>;
+  entry(table, TensorType::F16) = matmul_floats<FromF16>;
+  entry(table, TensorType::BF16) = matmul_floats<FromBF16>;
+  entry(table, TensorType::Q4_0) = matmul_blocks<Wide<kPanelQ4_0, Codes::kUnsigned, 8>>;
+  entry(table, TensorType::Q4_1) = matmul_blocks<Wide<kPanelQ4_1, Codes::kUnsigned, 0>>;
+  entry(table, TensorType::Q5_0) = matmul_blocks<Wide<kPanelQ5_0, Codes::kUnsigned, 16>>;
+  entry(table, TensorType::Q5_1) = matmul_blocks<Wide<kPanelQ5_1, Codes::kUnsigned, 0>>;
+  entry(table, TensorType::Q8_0) = matmul_blocks<Wide<kPanelQ8_0, Codes::kSignedByte, 0>>;
+  entry(table, TensorType::IQ4_NL) = matmul_blocks<Wide<kPanelIQ4_NL, Codes::kTable, 0>>;
+  entry(table, TensorType::IQ4_XS) = matmul_blocks<Wide<kPanelIQ4_XS, Codes::kTable, 0>>;
+  entry(table, TensorType::Q4_K) = matmul_blocks<Wide<kPanelQ4_K, Codes::kUnsigned, 0>>;
+  entry(table, TensorType::Q5_K) = matmul_blocks<Wide<kPanelQ5_K, Codes::kUnsigned, 0>>;
+  entry(table, TensorType::Q2_K) = matmul_blocks<Narrow<kPanelQ2_K, 0>>;
+  entry(table, TensorType::Q3_K) = matmul_blocks<Narrow<kPanelQ3_K, 4>>;
+  entry(table, TensorType::Q6_K) = matmul_blocks<Narrow<kPanelQ6_K, 32>>;
+}
+
+}  // namespace lutra::kernels::scalar

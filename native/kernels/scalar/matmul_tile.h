@@ -1,0 +1,103 @@
+// The scalar twin's tile loop over packed panels: weights of 8 rows × 32 k are unpacked once to int16 and used by a tile
+// of columns. The float operations and their order are the contract the SIMD paths repeat:
+//   32-wide scales: acc = fma(float(Σ code·a), w·d_a, acc); then, when the type has an offset, acc = fma(m, s_a, acc)
+//   16-wide scales: acc = fma(float(isum), d·d_a, acc);     then, for Q2_K, acc = fma(float(imin), −dmin·d_a, acc)
+// block by block in ascending k, one accumulator per output. w and m are per row: see each type's policy.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/kernels.h"
+#include "kernels/panel_layout.h"
+#include "kernels/scalar/float_math.h"
+
+namespace lutra::kernels::scalar {
+namespace {
+
+constexpr uint32_t kTileColumns = 16;
+
+/// Eight rows' fp16 at `bytes`.
+[[maybe_unused]] void load_halves(const uint8_t* bytes, float* out) {
+  uint16_t halves[8];
+  std::memcpy(halves, bytes, sizeof halves);
+  for (int r = 0; r < 8; ++r) out[r] = f32_from_f16(halves[r]);
+}
+
+/// Codes of one unit as int16 [32 k][8 rows].
+template <LowBits kLow, HighBits kHigh>
+void unpack_unit(const uint8_t* unit, int16_t (*codes)[8]) {
+  constexpr int kHighBytes = kHigh == HighBits::kNone ? 0 : kHigh == HighBits::kOne ? 32 : 64;
+  constexpr int kLowWidth = kLow == LowBits::kNibble ? 4 : 2;
+  const uint8_t* low = unit + kHighBytes;
+  for (int j = 0; j < 8; ++j) {
+    uint8_t bytes[32];
+    for (int i = 0; i < 32; ++i) {
+      int code = 0;
+      if constexpr (kLow == LowBits::kByte) code = low[32 * j + i];
+      if constexpr (kLow == LowBits::kNibble) code = (low[32 * (j & 3) + i] >> (4 * (j >> 2))) & 15;
+      if constexpr (kLow == LowBits::kTwo) code = (low[32 * (j >> 2) + i] >> (2 * (j & 3))) & 3;
+      if constexpr (kHigh == HighBits::kOne) code |= ((unit[i] >> j) & 1) << kLowWidth;
+      if constexpr (kHigh == HighBits::kTwo) code |= ((unit[32 * (j >> 2) + i] >> (2 * (j & 3))) & 3) << kLowWidth;
+      bytes[i] = static_cast<uint8_t>(code);
+    }
+    for (int t = 0; t < 4; ++t) {
+      for (int r = 0; r < 8; ++r) codes[4 * j + t][r] = bytes[4 * r + t];
+    }
+  }
+}
+
+/// Σ over kCount values of k, exact: |Σ| ≤ 32 · 255 · 127 < 2^31.
+template <int kCount>
+void dot(const int16_t (*codes)[8], const int8_t* a, int32_t* sums) {
+  int32_t local[8] = {};
+  for (int k = 0; k < kCount; ++k) {
+    const int32_t factor = a[k];
+    for (int r = 0; r < 8; ++r) local[r] += codes[k][r] * factor;
+  }
+  for (int r = 0; r < 8; ++r) sums[r] = local[r];
+}
+
+/// Writes a finished tile, leaving out the rows a ragged last panel does not have.
+[[maybe_unused]] void store_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, uint32_t n_columns,
+                                 const float (*acc)[8]) {
+  const uint32_t row = panel * kPanelRows;
+  const uint32_t n_rows = args.rows - row < kPanelRows ? args.rows - row : kPanelRows;
+  for (uint32_t c = 0; c < n_columns; ++c) {
+    float* out = args.out + (column + c) * args.out_stride + row;
+    for (uint32_t r = 0; r < n_rows; ++r) out[r] = acc[c][r];
+  }
+}
+
+/// Runs Policy over every panel and tile of columns. Policy: kShape, begin(super_block), unit(super_block, u), and
+/// accumulate(q8 of the column's block, acc).
+template <typename Policy>
+void matmul_blocks(const MatmulArgs& args) noexcept {
+  const uint64_t k = args.k;
+  const uint32_t n_units = Policy::kShape.elements / kBlock;
+  for (uint32_t p = args.panel_begin; p < args.panel_end; ++p) {
+    for (uint32_t column = 0; column < args.n; column += kTileColumns) {
+      const uint32_t n_columns = args.n - column < kTileColumns ? args.n - column : kTileColumns;
+      const uint8_t* super_block = args.panels + p * args.panel_bytes;
+      float acc[kTileColumns][8] = {};
+      Policy policy;
+      for (uint64_t k0 = 0; k0 < k; k0 += Policy::kShape.elements, super_block += Policy::kShape.bytes) {
+        policy.begin(super_block);
+        for (uint32_t u = 0; u < n_units; ++u) {
+          policy.unit(super_block, u);
+          const uint64_t at = k0 + u * kBlock;
+          for (uint32_t c = 0; c < n_columns; ++c) {
+            const uint64_t element = (column + c) * k + at;
+            policy.accumulate(args.q8.q + element, args.q8.d[element / 32], args.q8.s + element / 32,
+                              args.q8.sums16 + element / 16, acc[c]);
+          }
+        }
+      }
+      store_tile(args, p, column, n_columns, acc);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lutra::kernels::scalar

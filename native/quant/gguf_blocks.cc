@@ -1,0 +1,193 @@
+// GGUF blocks to codes, and codes to floats. Bit layouts and the order of float operations follow the format's
+// reference reader, the `gguf` Python package (quants.py), so that values agree bit for bit.
+#include <cstdint>
+#include <cstring>
+
+#include "quant/block_codes.h"
+#include "quant/half.h"
+
+namespace lutra::quant {
+
+namespace {
+
+using base::TensorType;
+
+void read_nibbles_32(const uint8_t* qs, uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = qs[i] & 15;
+    codes[16 + i] = qs[i] >> 4;
+  }
+}
+
+void add_fifth_bits_32(const uint8_t* qh, uint8_t* codes) {
+  for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | (((qh[i >> 3] >> (i & 7)) & 1) << 4));
+}
+
+/// Q4_K and Q5_K: eight 6-bit scales and eight 6-bit mins in 12 bytes.
+void read_scales_mins(const uint8_t* packed, BlockCodes& out) {
+  for (int i = 0; i < 4; ++i) {
+    const uint8_t s = packed[i], m = packed[4 + i], both = packed[8 + i];
+    out.scales[i] = s & 63;
+    out.mins[i] = m & 63;
+    out.scales[4 + i] = static_cast<uint8_t>((both & 15) | ((s >> 2) & 48));
+    out.mins[4 + i] = static_cast<uint8_t>((both >> 4) | ((m >> 2) & 48));
+  }
+}
+
+void read_q2_k(const uint8_t* block, BlockCodes& out) {
+  std::memcpy(out.scales, block, 16);
+  const uint8_t* qs = block + 16;
+  for (int i = 0; i < 256; ++i) out.codes[i] = (qs[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
+  out.d = load_u16(block + 80);
+  out.m = load_u16(block + 82);
+}
+
+void read_q3_k(const uint8_t* block, BlockCodes& out) {
+  const uint8_t* hmask = block;
+  const uint8_t* qs = block + 32;
+  const uint8_t* scales = block + 96;
+  for (int i = 0; i < 256; ++i) {
+    const int low = (qs[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
+    const int high = (hmask[i & 31] >> (i >> 5)) & 1;
+    out.codes[i] = static_cast<uint8_t>(low | (high << 2));
+  }
+  for (int i = 0; i < 16; ++i) {
+    const int low = (scales[i & 7] >> (4 * (i >> 3))) & 15;
+    const int high = (scales[8 + (i & 3)] >> (2 * (i >> 2))) & 3;
+    out.scales[i] = static_cast<uint8_t>((low | (high << 4)) - 32);
+  }
+  out.d = load_u16(block + 108);
+}
+
+void read_q4_k(const uint8_t* block, const uint8_t* qs, BlockCodes& out) {
+  out.d = load_u16(block);
+  out.m = load_u16(block + 2);
+  read_scales_mins(block + 4, out);
+  for (int i = 0; i < 256; ++i) out.codes[i] = (qs[(i >> 6) * 32 + (i & 31)] >> (4 * ((i >> 5) & 1))) & 15;
+}
+
+void read_q6_k(const uint8_t* block, BlockCodes& out) {
+  const uint8_t* ql = block;
+  const uint8_t* qh = block + 128;
+  for (int i = 0; i < 256; ++i) {
+    const int low = (ql[(i >> 7) * 64 + (i & 63)] >> (4 * ((i >> 6) & 1))) & 15;
+    const int high = (qh[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
+    out.codes[i] = static_cast<uint8_t>(low | (high << 4));
+  }
+  std::memcpy(out.scales, block + 192, 16);
+  out.d = load_u16(block + 208);
+}
+
+void read_iq4_xs(const uint8_t* block, BlockCodes& out) {
+  out.d = load_u16(block);
+  const uint16_t scales_high = load_u16(block + 2);
+  for (int i = 0; i < 8; ++i) {
+    const int low = (block[4 + i / 2] >> (4 * (i & 1))) & 15;
+    const int high = (scales_high >> (2 * i)) & 3;
+    out.scales[i] = static_cast<uint8_t>((low | (high << 4)) - 32);
+    read_nibbles_32(block + 8 + 16 * i, out.codes + 32 * i);
+  }
+}
+
+float signed_byte(uint8_t byte) { return static_cast<float>(static_cast<int8_t>(byte)); }
+
+void scaled_values(float d, const uint8_t* codes, int zero, int n, float* out) {
+  for (int i = 0; i < n; ++i) out[i] = d * static_cast<float>(static_cast<int>(codes[i]) - zero);
+}
+
+void offset_values(float d, float m, const uint8_t* codes, int n, float* out) {
+  for (int i = 0; i < n; ++i) {
+    const float product = d * static_cast<float>(codes[i]);
+    out[i] = product + m;
+  }
+}
+
+void table_values(float d, const uint8_t* codes, float* out) {
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kernels::kIq4Values[codes[i]]);
+}
+
+}  // namespace
+
+void read_gguf_block(TensorType type, const uint8_t* block, BlockCodes& out) {
+  out.m = 0;
+  switch (type) {
+    case TensorType::Q4_0:
+    case TensorType::IQ4_NL:
+      out.d = load_u16(block);
+      read_nibbles_32(block + 2, out.codes);
+      return;
+    case TensorType::Q4_1:
+      out.d = load_u16(block);
+      out.m = load_u16(block + 2);
+      read_nibbles_32(block + 4, out.codes);
+      return;
+    case TensorType::Q5_0:
+      out.d = load_u16(block);
+      read_nibbles_32(block + 6, out.codes);
+      add_fifth_bits_32(block + 2, out.codes);
+      return;
+    case TensorType::Q5_1:
+      out.d = load_u16(block);
+      out.m = load_u16(block + 2);
+      read_nibbles_32(block + 8, out.codes);
+      add_fifth_bits_32(block + 4, out.codes);
+      return;
+    case TensorType::Q8_0:
+      out.d = load_u16(block);
+      std::memcpy(out.codes, block + 2, 32);
+      return;
+    case TensorType::Q2_K: return read_q2_k(block, out);
+    case TensorType::Q3_K: return read_q3_k(block, out);
+    case TensorType::Q4_K: return read_q4_k(block, block + 16, out);
+    case TensorType::Q5_K:
+      read_q4_k(block, block + 48, out);
+      for (int i = 0; i < 256; ++i) {
+        out.codes[i] = static_cast<uint8_t>(out.codes[i] | (((block[16 + (i & 31)] >> (i >> 5)) & 1) << 4));
+      }
+      return;
+    case TensorType::Q6_K: return read_q6_k(block, out);
+    case TensorType::IQ4_XS: return read_iq4_xs(block, out);
+    default: return;
+  }
+}
+
+void block_values(TensorType type, const BlockCodes& block, float* out) {
+  const float d = half_to_float(block.d);
+  const float m = half_to_float(block.m);
+  const uint8_t* codes = block.codes;
+  switch (type) {
+    case TensorType::Q4_0: return scaled_values(d, codes, 8, 32, out);
+    case TensorType::Q5_0: return scaled_values(d, codes, 16, 32, out);
+    case TensorType::Q4_1:
+    case TensorType::Q5_1: return offset_values(d, m, codes, 32, out);
+    case TensorType::IQ4_NL: return table_values(d, codes, out);
+    case TensorType::Q8_0:
+      for (int i = 0; i < 32; ++i) out[i] = signed_byte(codes[i]) * d;
+      return;
+    case TensorType::Q2_K:
+      for (int s = 0; s < 16; ++s) {
+        const float min = m * static_cast<float>(block.scales[s] >> 4);
+        offset_values(d * static_cast<float>(block.scales[s] & 15), -min, codes + 16 * s, 16, out + 16 * s);
+      }
+      return;
+    case TensorType::Q3_K:
+      for (int s = 0; s < 16; ++s) scaled_values(d * signed_byte(block.scales[s]), codes + 16 * s, 4, 16, out + 16 * s);
+      return;
+    case TensorType::Q4_K:
+    case TensorType::Q5_K:
+      for (int s = 0; s < 8; ++s) {
+        const float min = m * static_cast<float>(block.mins[s]);
+        offset_values(d * static_cast<float>(block.scales[s]), -min, codes + 32 * s, 32, out + 32 * s);
+      }
+      return;
+    case TensorType::Q6_K:
+      for (int s = 0; s < 16; ++s) scaled_values(d * signed_byte(block.scales[s]), codes + 16 * s, 32, 16, out + 16 * s);
+      return;
+    case TensorType::IQ4_XS:
+      for (int s = 0; s < 8; ++s) table_values(d * signed_byte(block.scales[s]), codes + 32 * s, out + 32 * s);
+      return;
+    default: return;
+  }
+}
+
+}  // namespace lutra::quant
