@@ -1,6 +1,7 @@
 /**
  * Finds and loads the native addon. Order: the file LUTRA_BINARY names, else build/Release/lutra.node in the package
- * (where cmake-js and node-gyp both put it). A failure lists every path tried, why it failed, and what to do.
+ * (where cmake-js puts it), else prebuilds/<platform>-<arch>/lutra.node (what a packed tarball holds). A failure lists
+ * every path tried, why it failed, and what to do.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -35,7 +36,11 @@ function packageName(file: string): unknown {
 export function candidatePaths(): Omit<BinaryAttempt, "failure">[] {
   const forced = process.env["LUTRA_BINARY"];
   if (forced) return [{ path: resolve(forced), source: "LUTRA_BINARY" }];
-  return [{ path: join(packageRoot(), "build", "Release", "lutra.node"), source: "package" }];
+  const root = packageRoot();
+  return [
+    { path: join(root, "build", "Release", "lutra.node"), source: "package" },
+    { path: join(root, "prebuilds", `${process.platform}-${process.arch}`, "lutra.node"), source: "package" },
+  ];
 }
 
 /** Loads the first candidate that works; `attempts` receives one entry for each path tried. */

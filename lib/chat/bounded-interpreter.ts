@@ -103,7 +103,11 @@ export class BoundedInterpreter extends Interpreter {
         return this.prepareFilter(node, this.evaluate(node.operand as Node, environment), environment);
       case "FilterStatement": {
         const block = { type: "Program", body: node.body } as Node;
-        return this.prepareFilter({ type: "FilterExpression", filter: node.filter as AnyNode }, this.evaluate(block, environment), environment);
+        return this.prepareFilter(
+          { type: "FilterExpression", filter: node.filter as AnyNode },
+          this.evaluate(block, environment),
+          environment,
+        );
       }
       case "CallExpression":
         return node.callee?.type === "MemberExpression" ? this.prepareMethod(node, node.callee, environment) : node;
@@ -159,10 +163,13 @@ export class BoundedInterpreter extends Interpreter {
       values.push(value);
       return constant(value);
     };
-    const isKeyword = (arg: AnyNode) => arg.type === "KeywordArgumentExpression" || arg.type === "KeywordSpreadExpression";
+    const isKeyword = (arg: AnyNode) =>
+      arg.type === "KeywordArgumentExpression" || arg.type === "KeywordSpreadExpression";
     const positional = nodes
       .filter((arg) => !isKeyword(arg))
-      .map((arg) => (arg.type === "SpreadExpression" ? { ...arg, argument: known(arg.argument as AnyNode) } : known(arg)));
+      .map((arg) =>
+        arg.type === "SpreadExpression" ? { ...arg, argument: known(arg.argument as AnyNode) } : known(arg),
+      );
     const keyword = nodes
       .filter(isKeyword)
       .map((arg) =>
@@ -182,10 +189,16 @@ export class BoundedInterpreter extends Interpreter {
     for (const arg of args) longest = Math.max(longest, this.longestText(arg));
     if (name === "replace" && typeof value === "string" && typeof args[1]?.value === "string") {
       this.priceReplace(value, String(args[0]?.value), args[1].value);
-    } else if (name === "join" && units * longest + this.weigh(operand) > 4 * maxOutputBytes) throw templateLimit("output");
-    else if (name === "indent" && typeof value === "string" && value.split("\n").length * longest + units > maxOutputBytes) {
+    } else if (name === "join" && units * longest + this.weigh(operand) > 4 * maxOutputBytes)
       throw templateLimit("output");
-    } else if (name === "tojson" && this.weigh(operand) * (1 + longest) > 16 * maxOutputBytes) throw templateLimit("output");
+    else if (
+      name === "indent" &&
+      typeof value === "string" &&
+      value.split("\n").length * longest + units > maxOutputBytes
+    ) {
+      throw templateLimit("output");
+    } else if (name === "tojson" && this.weigh(operand) * (1 + longest) > 16 * maxOutputBytes)
+      throw templateLimit("output");
     // one object of some 64 bytes for each part
     else if (name === "split" && units > maxSteps) throw templateLimit("values");
   }

@@ -24,7 +24,9 @@ export interface Program extends Node {
 }
 
 interface InterpreterClass {
-  new (environment: Environment): { evaluate(node: Node | undefined, environment: Environment): Value; run(program: Program): Value };
+  new (
+    environment: Environment,
+  ): { evaluate(node: Node | undefined, environment: Environment): Value; run(program: Program): Value };
 }
 
 const untyped = jinja as unknown as {

@@ -3,8 +3,21 @@ import { describeValue, invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 
 const reserved = new Set([
-  "messages", "tools", "documents", "add_generation_prompt", "namespace", "range", "raise_exception", "strftime_now", "loop",
-  "true", "false", "none", "True", "False", "None",
+  "messages",
+  "tools",
+  "documents",
+  "add_generation_prompt",
+  "namespace",
+  "range",
+  "raise_exception",
+  "strftime_now",
+  "loop",
+  "true",
+  "false",
+  "none",
+  "True",
+  "False",
+  "None",
 ]);
 const maxValues = 100_000;
 
@@ -35,10 +48,12 @@ export function plainData(value: unknown, field: string): unknown {
 export function checkKwargs(kwargs: unknown): Record<string, unknown> {
   if (kwargs === undefined) return {};
   const field = "chatTemplateKwargs";
-  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs)) throw invalidOption(field, "an object", kwargs);
+  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs))
+    throw invalidOption(field, "an object", kwargs);
   const plain = plainData(kwargs, field) as Record<string, unknown>;
   for (const name of Object.keys(plain)) {
-    if (reserved.has(name)) throw invalidOption(field, `names other than ${describeValue(name)}, which the template itself defines`, name);
+    if (reserved.has(name))
+      throw invalidOption(field, `names other than ${describeValue(name)}, which the template itself defines`, name);
   }
   return plain;
 }

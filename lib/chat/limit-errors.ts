@@ -1,5 +1,5 @@
 /** The errors of chat templates. */
-import { LutraError, createError, describeValue } from "../errors.js";
+import { type LutraError, createError, describeValue } from "../errors.js";
 import { limits } from "../limits.js";
 
 /** Template text is quoted so that an error says which template it was. */
@@ -17,7 +17,7 @@ export const maxRange = 100_000;
 const descriptions: Record<TemplateLimit, string> = {
   size: `the template is larger than ${caps.maxBytes} bytes`,
   output: `its output or a text inside it grew past ${caps.maxOutputBytes} bytes`,
-  time: `it ran longer than ${caps.maxMilliseconds} ms`,
+  time: `it ran longer than ${caps.maxMilliseconds} ms of CPU`,
   steps: `it took more than ${caps.maxSteps} steps`,
   depth: `it nests or recurses deeper than ${caps.maxDepth} levels`,
   values: `a range is longer than ${maxRange}, or a list longer than ${caps.maxSteps}`,

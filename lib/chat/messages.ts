@@ -1,5 +1,5 @@
 /** Checks of chat messages: errors carry the path of the wrong field. */
-import { InvalidOptionError, createError, describeValue } from "../errors.js";
+import { type InvalidOptionError, createError, describeValue } from "../errors.js";
 import { limits } from "../limits.js";
 import type { ChatMessage } from "../types.js";
 
@@ -46,6 +46,7 @@ export function checkMessages(messages: unknown): ChatMessage[] {
   const { maxMessages } = limits.template;
   if (count > maxMessages) throw invalid("messages", `at most ${maxMessages} messages`, messages);
   const checked: ChatMessage[] = [];
-  for (let i = 0; i < count; i++) checked.push(checkMessage(read(messages, String(i), `messages[${i}]`), `messages[${i}]`));
+  for (let i = 0; i < count; i++)
+    checked.push(checkMessage(read(messages, String(i), `messages[${i}]`), `messages[${i}]`));
   return checked;
 }

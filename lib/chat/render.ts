@@ -71,11 +71,13 @@ function createGlobals(variables: Record<string, unknown>): Environment {
 /** What the package or V8 threw, as one of our errors. */
 function translate(template: string, error: unknown): LutraError {
   if (error instanceof LutraError) return error;
-  if (error instanceof RaisedByTemplate) return templateInvalid(template, `the template refused these messages: ${error.message}`, error);
+  if (error instanceof RaisedByTemplate)
+    return templateInvalid(template, `the template refused these messages: ${error.message}`, error);
   const message = error instanceof Error ? error.message : describeValue(error);
   if (/call stack/i.test(message)) return templateLimit("depth", error);
   if (/Invalid (string|array) length/i.test(message)) return templateLimit("output", error);
-  if (error instanceof TypeError) return templateInvalid(template, `it is incomplete or uses a value of the wrong kind: ${message}`, error);
+  if (error instanceof TypeError)
+    return templateInvalid(template, `it is incomplete or uses a value of the wrong kind: ${message}`, error);
   return templateInvalid(template, message || "break or continue outside a loop", error);
 }
 

@@ -2,7 +2,6 @@
  * Main's end of one engine worker: starts it, gives every request an id and a slot of shared words, and hands its
  * messages to the request. It never refers to a Model, so a Model nobody holds can be collected while it idles.
  */
-import { getBinding } from "../binding/index.js";
 import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
 import {
@@ -93,7 +92,6 @@ export class EngineClient {
       if (callbackError === undefined && reply.ok && !signal?.aborted) return new EngineClient(worker, control, reply.engine);
       forgetControl(control);
       await worker.terminate();
-      if (reply.ok) releaseHandles(reply.engine);
       worker.port.close();
       if (callbackError !== undefined) throw callbackFailure("onLoadProgress", callbackError.thrown);
       if (signal?.aborted) throw createError("ABORTED", "loading was aborted", { cause: signal.reason });
@@ -147,7 +145,6 @@ export class EngineClient {
     await this.worker.terminate();
     this.worker.port.close();
     forgetControl(this.control);
-    releaseHandles(this.loaded);
     this.failAll(this.ended_);
   }
 
@@ -224,12 +221,4 @@ async function settleLoad(worker: EngineWorker): Promise<LoadReply> {
     const message = `the engine's worker thread ended while it loaded: ${toLutraError(thrown).message}`;
     return { ok: false, error: { code: "WORKER_LOST", message } };
   }
-}
-
-function releaseHandles(loaded: LoadedEngine): void {
-  const binding = getBinding();
-  const { engine, tokenizer, model } = loaded.handles;
-  binding.engineRelease(engine);
-  binding.tokenizerRelease(tokenizer);
-  binding.modelRelease(model);
 }

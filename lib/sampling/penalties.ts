@@ -48,7 +48,8 @@ export class PenaltyState {
   constructor(params: SamplingParams) {
     this.params = params;
     this.penalises =
-      params.repeatLastN !== 0 && (params.repeatPenalty !== 1 || params.presencePenalty !== 0 || params.frequencyPenalty !== 0);
+      params.repeatLastN !== 0 &&
+      (params.repeatPenalty !== 1 || params.presencePenalty !== 0 || params.frequencyPenalty !== 0);
     this.ring = new Int32Array(this.penalises && params.repeatLastN > 0 ? Math.min(params.repeatLastN, 64) : 0);
     for (let i = 0; i < params.biasIds.length; i++) {
       const entry = this.entryOf(params.biasIds[i] as number);

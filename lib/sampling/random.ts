@@ -23,7 +23,7 @@ function chain(start: number, low: number, high: number, position: number, lane:
 
 /** A double in [0, 1) with 53 random bits. `seed` is an integer in [0, 2^53); `lane` separates draws at one position. */
 export function uniform(seed: number, position: number, lane = 0): number {
-  const low = seed % twoTo32 | 0;
+  const low = (seed % twoTo32) | 0;
   const high = Math.floor(seed / twoTo32) | 0;
   const a = chain(0x243f6a88, low, high, position, lane);
   const b = chain(0x13198a2e, low, high, position, lane);

@@ -108,7 +108,8 @@ function resolveStop(value: unknown): string[] {
     const field = typeof value === "string" ? "stop" : `stop[${i}]`;
     const text = read(list, String(i), field);
     const expected = `a non-empty string of at most ${limits.maxStopBytes} bytes of UTF-8`;
-    if (typeof text !== "string" || text === "" || text.length > limits.maxStopBytes) throw invalidOption(field, expected, text);
+    if (typeof text !== "string" || text === "" || text.length > limits.maxStopBytes)
+      throw invalidOption(field, expected, text);
     if (Buffer.byteLength(text) > limits.maxStopBytes) throw invalidOption(field, expected, text);
     if (/\p{Surrogate}/u.test(text)) throw invalidOption(field, "well-formed text (no lone surrogate)", text);
     stops.push(text);
@@ -120,7 +121,10 @@ function resolveBias(value: unknown, vocabSize: number | undefined): { ids: Int3
   if (value === undefined) return { ids: new Int32Array(0), values: new Float32Array(0) };
   const keys = ownKeys(value as object, "logitBias");
   if (keys.length > limits.maxLogitBias) {
-    throw new InvalidOptionError("INVALID_OPTION", `logitBias: expected at most ${limits.maxLogitBias} entries, got ${keys.length}`);
+    throw new InvalidOptionError(
+      "INVALID_OPTION",
+      `logitBias: expected at most ${limits.maxLogitBias} entries, got ${keys.length}`,
+    );
   }
   const last = vocabSize === undefined ? maxTokenId : vocabSize - 1;
   const ids = new Int32Array(keys.length);
@@ -139,7 +143,10 @@ function resolveBias(value: unknown, vocabSize: number | undefined): { ids: Int3
     if (bias === -Infinity) banned++;
   });
   if (vocabSize !== undefined && banned >= vocabSize) {
-    throw new InvalidOptionError("INVALID_OPTION", `logitBias: bans all ${vocabSize} tokens of the vocabulary; leave at least one`);
+    throw new InvalidOptionError(
+      "INVALID_OPTION",
+      `logitBias: bans all ${vocabSize} tokens of the vocabulary; leave at least one`,
+    );
   }
   return { ids, values };
 }
@@ -161,7 +168,8 @@ export function resolveSampling(options: GenerateOptions | undefined, context: R
   if (typeof given !== "object" || isArray) throw invalidOption("options", "an object", given);
   const source = given as object;
   refuseUnknown(source, context.alsoKnown ?? []);
-  const number = (name: keyof typeof defaultSampling) => (checked(source, name) as number | undefined) ?? defaultSampling[name];
+  const number = (name: keyof typeof defaultSampling) =>
+    (checked(source, name) as number | undefined) ?? defaultSampling[name];
   checked(source, "signal");
   checked(source, "onPromptProgress");
   const bias = resolveBias(checked(source, "logitBias"), context.vocabSize);

@@ -16,7 +16,7 @@ export class StopMatcher {
 
   constructor(stops: readonly string[]) {
     this.stops = stops;
-    stops.forEach((stop, i) => this.insert(stop, i));
+    for (const [i, stop] of stops.entries()) this.insert(stop, i);
     this.link();
   }
 

@@ -6,13 +6,13 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
-import { applyBiases, type BiasArrays, type Candidates, createBiasArrays, createCandidates, needsFullRow, sortFullRow } from "../sampling/index.js";
 import { Scheduler, type Sequence, type Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
 import { Generation, type TextSource } from "./generation.js";
 import { encodePrompt } from "./prompt.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
 import { cutWindows, Scoring } from "./scoring.js";
+import { StepRows } from "./step-rows.js";
 
 export interface EngineLoopOptions {
   port: MessagePort;
@@ -23,6 +23,8 @@ export interface EngineLoopOptions {
   contextSize: number;
   /** Logits of a row. */
   rowLength: number;
+  /** Frees the native objects, at the end. */
+  release: () => void;
 }
 
 interface LiveRequest {
@@ -40,17 +42,15 @@ export class EngineLoop {
   private readonly bySequence_ = new Map<number, LiveRequest>();
   private nextSequence_ = 1;
   private stopped_ = false;
-  private readonly biases_: BiasArrays = createBiasArrays(1024);
-  private readonly candidates_: Candidates;
-  private readonly fullRow_ = createCandidates();
-  private row_ = new Float32Array(0);
+  private readonly rows_: StepRows;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
     this.scheduler_ = options.scheduler;
     this.control_ = options.control;
-    const { candidateIds: ids, candidateLogits: logits } = options.scheduler.arrays;
-    this.candidates_ = { ids, logits, offset: 0, count: 0, vocabSize: options.rowLength };
+    this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
+      options.source.binding.engineLogits(options.engine, w, out);
+    });
   }
 
   serve(): void {
@@ -151,7 +151,7 @@ export class EngineLoop {
   private runStep(step: Step): void {
     const { source, engine } = this.options_;
     const { arrays } = this.scheduler_;
-    this.prepare(step);
+    this.rows_.prepare(step, (sequence) => this.generationOf(sequence));
     try {
       source.binding.engineStep(engine, step.shape, arrays);
     } catch (thrown) {
@@ -172,55 +172,16 @@ export class EngineLoop {
     }
   }
 
-  /** Bias lists and the candidate count of the step's wanted rows. */
-  private prepare(step: Step): void {
-    const { arrays } = this.scheduler_;
-    let k = 1;
-    let end = 0;
-    arrays.biasOffsets[0] = 0;
-    for (const { sequence } of step.spans) {
-      const work = this.bySequence_.get(sequence.id)?.work;
-      if (work instanceof Generation) work.started();
-    }
-    step.wanted.forEach(({ sequence }, w) => {
-      const work = this.bySequence_.get(sequence.id)?.work;
-      if (work instanceof Generation) {
-        k = Math.max(k, work.candidates);
-        end = work.penalties.write(this.biases_, end);
-      }
-      arrays.biasOffsets[w + 1] = end;
-    });
-    step.shape.k = Math.min(k, this.options_.rowLength);
-    arrays.biasIds = this.biases_.ids;
-    arrays.biasDivides = this.biases_.divides;
-    arrays.biasAdds = this.biases_.adds;
-  }
-
   private advance(request: LiveRequest, work: Generation, step: Step, w: number, position: number): void {
     try {
       const logSumExp = this.scheduler_.arrays.logSumExp[w] as number;
-      const token = work.accept(this.candidatesOf(work, step, w, logSumExp), logSumExp, position + 1);
+      const token = work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
       if (token === null) this.finish(request, work.finishReason ?? "stop");
       else if (!this.scheduler_.append(request.sequence, token)) this.finish(request, "length");
       else this.paceReader(request);
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
     }
-  }
-
-  /** The row's candidates, or the whole row sorted when they cannot decide. */
-  private candidatesOf(work: Generation, step: Step, w: number, logSumExp: number): Candidates {
-    const { k } = step.shape;
-    const candidates = this.candidates_;
-    candidates.offset = w * k;
-    candidates.count = k;
-    if (!needsFullRow(work.params, candidates, logSumExp)) return candidates;
-    const { source, engine } = this.options_;
-    const { biasOffsets } = this.scheduler_.arrays;
-    if (this.row_.length === 0) this.row_ = new Float32Array(this.options_.rowLength);
-    source.binding.engineLogits(engine, w, this.row_);
-    applyBiases(this.row_, this.biases_, biasOffsets[w] as number, biasOffsets[w + 1] as number);
-    return sortFullRow(this.row_, this.fullRow_);
   }
 
   private advanceScoring(request: LiveRequest, work: Scoring, w: number, position: number): void {
@@ -273,6 +234,11 @@ export class EngineLoop {
     (request.work as Generation).finish(reason);
   }
 
+  private generationOf(sequence: Sequence): Generation | undefined {
+    const work = this.bySequence_.get(sequence.id)?.work;
+    return work instanceof Generation ? work : undefined;
+  }
+
   private failSequence(sequence: Sequence, error: LutraError): void {
     const request = this.bySequence_.get(sequence.id);
     if (request !== undefined) this.fail(request.id, error);
@@ -293,6 +259,7 @@ export class EngineLoop {
   private stop(): void {
     this.stopped_ = true;
     for (const request of [...this.live_.values()]) this.fail(request.id, createError("DISPOSED", "the model was disposed"));
+    this.options_.release();
     this.post({ type: "stopped" });
     this.options_.port.close();
   }

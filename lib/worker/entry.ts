@@ -31,7 +31,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   const { path, isa, threads, control, port, maxSequences } = task;
   const onProgress = (loadedBytes: number, totalBytes: number): void =>
     port.postMessage({ type: "load-progress", loadedBytes, totalBytes });
-  const model = binding.modelAcquire(path, isa, threads, control, onProgress);
+  const model = binding.modelAcquire(path, threads, control, onProgress);
   handles.model = model;
   const info = binding.modelInfo(model);
   const tokenizer = binding.modelTokenizer(model);
@@ -45,7 +45,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   const pages = pageStride * maxSequences;
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(maxSequences, Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))));
-  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, kvType: task.kvCacheType });
+  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa });
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
   const scheduler = new Scheduler(
@@ -63,7 +63,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     control,
   );
   const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
-  new EngineLoop({ port, control, source, engine, scheduler, contextSize, rowLength: info.vocabSize }).serve();
+  new EngineLoop({ port, control, source, engine, scheduler, contextSize, rowLength: info.vocabSize, release: () => release(binding, handles) }).serve();
   const { threads: used, kvBytes, scratchBytes } = binding.engineInfo(engine);
   return {
     handles: { model, tokenizer, engine },
@@ -82,4 +82,5 @@ function release(binding: NativeBinding, handles: Partial<EngineHandles>): void 
   if (handles.engine !== undefined) binding.engineRelease(handles.engine);
   if (handles.tokenizer !== undefined) binding.tokenizerRelease(handles.tokenizer);
   if (handles.model !== undefined) binding.modelRelease(handles.model);
+  handles.engine = handles.tokenizer = handles.model = undefined;
 }

@@ -17,7 +17,7 @@ export interface EngineTask {
   port: MessagePort;
 }
 
-/** Native objects of a loaded engine; whoever ends the worker releases them. */
+/** Native objects of a loaded engine. The worker owns them: it releases them when it stops, its environment when it dies. */
 export interface EngineHandles {
   model: number;
   tokenizer: number;

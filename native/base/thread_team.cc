@@ -1,8 +1,9 @@
 // How a generation of work runs:
-// - `ticket` packs (generation, next chunk). A member claims a chunk by compare-and-swap on the whole word, so a helper
-//   that wakes late and still holds an older generation can claim nothing. The job's fields are read before the claim
-//   and used only when it succeeds: the caller rewrites them only after every chunk of the generation, including the
-//   one being claimed, is complete.
+// - `ticket` packs (generation, chunks not yet claimed). A member claims a chunk by compare-and-swap on the whole word,
+//   so a helper that wakes late and still holds an older generation can claim nothing. The job's fields are read before
+//   the claim and used only when it succeeds: a count above zero says that a chunk of this generation is open, and the
+//   caller rewrites the fields only after all of them are complete. (Counting up to a separate limit would not do: a
+//   late helper could pair the old counter with the next job's limit.)
 // - `completed` counts finished chunks; a member adds what it ran once it finds no more, and touches nothing of the job
 //   afterwards. The caller returns when completed == n_chunks.
 #include "base/thread_team.h"
@@ -46,7 +47,7 @@ bool spin_until(Ready ready) {
 }
 
 constexpr uint32_t generation_of(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
-constexpr uint32_t chunk_of(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
+constexpr uint32_t open_chunks(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
 
 }  // namespace
 
@@ -68,12 +69,12 @@ struct ThreadTeam::State {
   uint32_t run_chunks(uint32_t generation, int member) {
     uint32_t ran = 0;
     uint64_t seen = ticket.load(std::memory_order_acquire);
-    while (generation_of(seen) == generation) {
+    while (generation_of(seen) == generation && open_chunks(seen) > 0) {
       const Task job = task.load(std::memory_order_relaxed);
       void* const job_context = context.load(std::memory_order_relaxed);
-      if (chunk_of(seen) >= n_chunks.load(std::memory_order_relaxed)) break;
-      if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      job(job_context, chunk_of(seen), member);
+      const uint32_t chunk = n_chunks.load(std::memory_order_relaxed) - open_chunks(seen);
+      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      job(job_context, chunk, member);
       ++ran;
       seen = ticket.load(std::memory_order_acquire);
     }
@@ -165,7 +166,7 @@ void ThreadTeam::parallel_for(uint32_t n_chunks, Task task, void* context) {
   state.n_chunks.store(n_chunks, std::memory_order_relaxed);
   state.completed.store(0, std::memory_order_relaxed);
   const uint32_t generation = generation_of(state.ticket.load(std::memory_order_relaxed)) + 1;
-  state.ticket.store(uint64_t{generation} << 32, std::memory_order_seq_cst);
+  state.ticket.store(uint64_t{generation} << 32 | n_chunks, std::memory_order_seq_cst);
   state.wake_helpers();
   const uint32_t ran = state.run_chunks(generation, 0);
   if (state.completed.fetch_add(ran, std::memory_order_seq_cst) + ran == n_chunks) return;

@@ -122,6 +122,7 @@ class Merger {
     if (queue == 0) {
       if (free_ == scratch_.queues.size()) scratch_.queues.emplace_back();
       queue = ++free_;
+      used_.push_back(rank);
     }
     PositionQueue& positions = scratch_.queues[queue - 1];
     if (positions.empty()) {
@@ -134,10 +135,9 @@ class Merger {
 
   void run_long(uint32_t n_ranks) {
     if (scratch_.queue_of_rank.size() < n_ranks) scratch_.queue_of_rank.resize(n_ranks, 0);
-    free_ = 0;
-    used_.clear();
     for (uint32_t i = 0; i < symbols_.size(); ++i) push(i);
     while (!scratch_.ranks.empty()) drain_lowest();
+    for (const uint32_t rank : used_) scratch_.queue_of_rank[rank] = 0;
   }
 
   /// Pops one position of the lowest rank at a time; a rank is in the heap exactly while its queue has positions.
@@ -163,8 +163,8 @@ class Merger {
   MergeScratch& scratch_;
   std::vector<Symbol>& symbols_;
   const Lookup& lookup_;
-  uint32_t free_ = 0;
-  std::vector<uint32_t> used_;
+  uint32_t free_ = 0;           ///< queues in use
+  std::vector<uint32_t> used_;  ///< their ranks
 };
 
 }  // namespace lutra::tokenizer

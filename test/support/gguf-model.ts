@@ -152,7 +152,8 @@ export function buildModel(options: ModelOptions = {}): GgufSpec {
   ];
   if (options.chatTemplate !== undefined) metadata.push(["tokenizer.chat_template", value.string(options.chatTemplate)]);
   const list = new TensorList(options);
-  list.matrix("token_embd.weight", dim, vocabSize, 4);
+  // Gemma multiplies its embeddings by sqrt(dim) itself.
+  list.matrix("token_embd.weight", dim, vocabSize, architecture === "gemma3" ? 1 : 4);
   for (let layer = 0; layer < sizes.nLayers; layer++) addLayer(list, layer, sizes, architectures[architecture]);
   list.vector("output_norm.weight", dim, 1);
   if (!(options.tiedOutput ?? architecture === "gemma3")) list.matrix("output.weight", dim, vocabSize, 3);

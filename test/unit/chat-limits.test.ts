@@ -5,28 +5,38 @@ import { renderChat } from "../../dist/esm/chat/index.js";
 const hello = [{ role: "user" as const, content: "Hello" }];
 const nest = (n: number, open: string, close: string, inner = "x") => open.repeat(n) + inner + close.repeat(n);
 
-/** The error of a template, and how long it took. */
+/** The error of a template, and the CPU time it took (wall time says little on a busy machine). */
 function failure(template: string): { code?: string; message?: string; milliseconds: number } {
-  const start = performance.now();
+  const start = process.cpuUsage();
+  const elapsed = () => {
+    const { user, system } = process.cpuUsage(start);
+    return (user + system) / 1000;
+  };
   try {
     const text = renderChat(template, hello);
-    return { message: `rendered ${text.length} characters`, milliseconds: performance.now() - start };
+    return { message: `rendered ${text.length} characters`, milliseconds: elapsed() };
   } catch (error) {
     const { code, message } = error as { code: string; message: string };
-    return { code, message, milliseconds: performance.now() - start };
+    return { code, message, milliseconds: elapsed() };
   }
 }
 
 t.test("limits stop what would hang or fill memory", async (t) => {
   const grow = "{% set ns = namespace(s='abcdefgh') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
-  const list = "{% set ns = namespace(a=[1,2,3,4]) %}{% for i in range(40) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{ ns.a }}";
-  const tree = "{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | tojson }}";
+  const list =
+    "{% set ns = namespace(a=[1,2,3,4]) %}{% for i in range(40) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{ ns.a }}";
+  const tree =
+    "{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | tojson }}";
   const big = "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(18) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
   const cases: [string, string, RegExp][] = [
     ["range(10**9)", "{% for i in range(10**9) %}{% endfor %}", /"values"/],
     ["range of reals", "{% for i in range(0, 1, 0.0000001) %}{% endfor %}", /range\(\) takes integers/],
     ["nested ranges", nest(8, "{% for i in range(90000) %}", "{% endfor %}"), /"(steps|time)"/],
-    ["empty nested ranges", "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", /"(steps|time)"/],
+    [
+      "empty nested ranges",
+      "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+      /"(steps|time)"/,
+    ],
     ["10 K nested loops", nest(10_000, "{% for i in range(2) %}", "{% endfor %}"), /"(depth|time)"/],
     ["100 nested loops", nest(100, "{% for i in [1] %}", "{% endfor %}"), /"depth"/],
     ["10 K nested ifs", nest(10_000, "{% if true %}", "{% endif %}"), /"(depth|time)"/],
@@ -34,11 +44,16 @@ t.test("limits stop what would hang or fill memory", async (t) => {
     ["10 K lists", `{{ ${nest(10_000, "[", "]", "1")} }}`, /"(depth|time)"/],
     ["100 K not", `{{ ${"not ".repeat(100_000)}1 }}`, /"(depth|time)"/],
     ["recursion by macro", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", /"depth"/],
-    ["doubling recursion", "{% macro f(n) %}{% if n > 0 %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(40) }}", /"(steps|time)"/],
+    [
+      "doubling recursion",
+      "{% macro f(n) %}{% if n > 0 %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+      /"(steps|time)"/,
+    ],
     ["doubling text", `${grow}{{ ns.s }}`, /"output"/],
     ["doubling list", list, /"(output|values|steps)"/],
     ["doubling tree", tree, /"output"/],
     ["replace that grows", `${big}{{ ns.s | replace('a', ns.s) }}`, /"output"/],
+    ["replace to 400 MB", `${big}{{ (ns.s[:20000] | replace('a', ns.s[:20000])).upper() | length }}`, /"output"/],
     ["replace method that grows", `${big}{{ ns.s.replace('a', ns.s) }}`, /"output"/],
     ["replace by subscript", `${big}{{ ns.s['replace']('', ns.s) }}`, /"output"/],
     ["join with a long separator", `${big}{{ range(90000) | join(ns.s) }}`, /"output"/],
@@ -55,10 +70,17 @@ t.test("limits stop what would hang or fill memory", async (t) => {
   for (const [name, template, expected] of cases) {
     const before = process.memoryUsage().rss;
     const error = failure(template);
-    t.match(error.code, /^TEMPLATE_(LIMIT|INVALID)$/, `${name}: ${error.message?.slice(0, 90)} ${error.milliseconds.toFixed(0)} ms`);
+    t.match(
+      error.code,
+      /^TEMPLATE_(LIMIT|INVALID)$/,
+      `${name}: ${error.message?.slice(0, 90)} ${error.milliseconds.toFixed(0)} ms`,
+    );
     t.match(error.message, expected, name);
-    t.ok(error.milliseconds < 1000, `${name} took ${error.milliseconds} ms`);
-    t.ok(process.memoryUsage().rss - before < 300e6, `${name} took ${((process.memoryUsage().rss - before) / 1e6).toFixed(0)} MB`);
+    t.ok(error.milliseconds < 1000, `${name} took ${error.milliseconds} ms of CPU`);
+    t.ok(
+      process.memoryUsage().rss - before < 300e6,
+      `${name} took ${((process.memoryUsage().rss - before) / 1e6).toFixed(0)} MB`,
+    );
   }
   t.equal(renderChat("{{ messages[0].content }}", hello), "Hello", "and the next template works");
 });
@@ -72,8 +94,30 @@ t.test("a template of 1 MiB of text renders", async (t) => {
 });
 
 t.test("host objects are out of reach", async (t) => {
-  const paths = ["__proto__", "constructor", "__class__", "prototype", "toString", "__defineGetter__", "valueOf", "caller"];
-  const roots = ["messages", "messages[0]", "''", "1", "[]", "{}", "range", "none", "namespace()", "loop", "bos_token", "raise_exception"];
+  const paths = [
+    "__proto__",
+    "constructor",
+    "__class__",
+    "prototype",
+    "toString",
+    "__defineGetter__",
+    "valueOf",
+    "caller",
+  ];
+  const roots = [
+    "messages",
+    "messages[0]",
+    "''",
+    "1",
+    "[]",
+    "{}",
+    "range",
+    "none",
+    "namespace()",
+    "loop",
+    "bos_token",
+    "raise_exception",
+  ];
   for (const root of roots) {
     for (const path of paths) {
       for (const expression of [`${root}.${path}`, `${root}['${path}']`]) {
@@ -84,7 +128,12 @@ t.test("host objects are out of reach", async (t) => {
   for (const name of ["process", "globalThis", "require", "Function", "eval", "self", "this", "module"]) {
     t.equal(renderChat(`{{ ${name} is defined }}`, hello), "false", name);
   }
-  for (const call of ["messages.constructor('x')", "''.constructor.constructor('return process')()", "range.call(1)", "range.constructor('x')()"]) {
+  for (const call of [
+    "messages.constructor('x')",
+    "''.constructor.constructor('return process')()",
+    "range.call(1)",
+    "range.constructor('x')()",
+  ]) {
     t.match(failure(`{{ ${call} }}`), { code: "TEMPLATE_INVALID" }, call);
   }
   t.equal(renderChat("{% set __proto__ = 1 %}{% set ns = namespace(__proto__=2) %}{{ ns.__proto__ }}", hello), "2");
@@ -112,5 +161,8 @@ t.test("wrong templates are TEMPLATE_INVALID and quoted", async (t) => {
     ["{{ [] | first | upper }}", /./],
   ];
   for (const [template, message] of cases) t.match(failure(template), { code: "TEMPLATE_INVALID", message }, template);
-  t.ok((failure(`{{ nosuch() }}${"y".repeat(100_000)}`).message as string).length < 800, "long templates are not quoted whole");
+  t.ok(
+    (failure(`{{ nosuch() }}${"y".repeat(100_000)}`).message as string).length < 800,
+    "long templates are not quoted whole",
+  );
 });

@@ -14,7 +14,11 @@ function chiSquare(next: (i: number) => number, draws: number, bins: number): nu
 const bound = 368;
 
 t.test("same key, same number; golden values hold across releases", async (t) => {
-  for (const [seed, position, lane] of [[0, 0, 0], [42, 7, 0], [2 ** 53 - 1, 1_000_000, 3]] as const) {
+  for (const [seed, position, lane] of [
+    [0, 0, 0],
+    [42, 7, 0],
+    [2 ** 53 - 1, 1_000_000, 3],
+  ] as const) {
     t.equal(uniform(seed, position, lane), uniform(seed, position, lane));
   }
   t.equal(uniform(42, 7), 0.6712936578809596);

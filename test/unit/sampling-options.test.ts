@@ -1,9 +1,14 @@
 /** Request options: defaults, ranges and the typed errors of every wrong value (class R). */
-import t, { t as tap } from "tap";
+import t, { type t as tap } from "tap";
 import { InvalidOptionError } from "../../dist/esm/errors.js";
 import { resolveSampling } from "../../dist/esm/sampling/index.js";
 
-function refused(t: { ok: typeof tap.ok; fail: typeof tap.fail; match: typeof tap.match }, options: unknown, message: RegExp, context = {}): void {
+function refused(
+  t: { ok: typeof tap.ok; fail: typeof tap.fail; match: typeof tap.match },
+  options: unknown,
+  message: RegExp,
+  context = {},
+): void {
   try {
     resolveSampling(options as never, context);
     t.fail(`accepted ${message}`);
@@ -17,8 +22,20 @@ function refused(t: { ok: typeof tap.ok; fail: typeof tap.fail; match: typeof ta
 t.test("defaults", async (t) => {
   const { seed, biasIds, biasValues, ...rest } = resolveSampling({});
   t.strictSame(rest, {
-    maxTokens: undefined, temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, typicalP: 1, repeatPenalty: 1, repeatLastN: 64,
-    presencePenalty: 0, frequencyPenalty: 0, stop: [], logprobs: -1, parseSpecial: false, ignoreEos: false,
+    maxTokens: undefined,
+    temperature: 0.8,
+    topK: 40,
+    topP: 0.95,
+    minP: 0.05,
+    typicalP: 1,
+    repeatPenalty: 1,
+    repeatLastN: 64,
+    presencePenalty: 0,
+    frequencyPenalty: 0,
+    stop: [],
+    logprobs: -1,
+    parseSpecial: false,
+    ignoreEos: false,
   });
   t.ok(Number.isSafeInteger(seed) && seed >= 0);
   t.not(seed, resolveSampling(undefined).seed, "a random seed when absent");
@@ -27,10 +44,42 @@ t.test("defaults", async (t) => {
 });
 
 t.test("every number out of range, and every wrong type, names its field", async (t) => {
-  const numeric = ["temperature", "topK", "topP", "minP", "typicalP", "repeatPenalty", "repeatLastN", "presencePenalty", "frequencyPenalty", "seed", "maxTokens", "logprobs"];
-  const wrong = [Number.NaN, Infinity, -Infinity, -1e9, 2 ** 64, "1", "hot", null, {}, [], [1], () => 1, Symbol("x"), 10n, new Date(), new Proxy({}, {})];
-  for (const field of numeric) for (const value of wrong) refused(t, { [field]: value }, new RegExp(`^${field}: expected `));
-  for (const field of ["topK", "repeatLastN", "seed", "maxTokens", "logprobs"]) refused(t, { [field]: 1.5 }, new RegExp(`^${field}: expected .*got 1.5`));
+  const numeric = [
+    "temperature",
+    "topK",
+    "topP",
+    "minP",
+    "typicalP",
+    "repeatPenalty",
+    "repeatLastN",
+    "presencePenalty",
+    "frequencyPenalty",
+    "seed",
+    "maxTokens",
+    "logprobs",
+  ];
+  const wrong = [
+    Number.NaN,
+    Infinity,
+    -Infinity,
+    -1e9,
+    2 ** 64,
+    "1",
+    "hot",
+    null,
+    {},
+    [],
+    [1],
+    () => 1,
+    Symbol("x"),
+    10n,
+    new Date(),
+    new Proxy({}, {}),
+  ];
+  for (const field of numeric)
+    for (const value of wrong) refused(t, { [field]: value }, new RegExp(`^${field}: expected `));
+  for (const field of ["topK", "repeatLastN", "seed", "maxTokens", "logprobs"])
+    refused(t, { [field]: 1.5 }, new RegExp(`^${field}: expected .*got 1.5`));
   refused(t, { temperature: -1 }, /^temperature: expected a number in \[0, 100\], got -1/);
   refused(t, { topK: -1 }, /^topK/);
   refused(t, { topP: 1.01 }, /^topP: expected a number in \[0, 1\]/);
@@ -45,8 +94,21 @@ t.test("every number out of range, and every wrong type, names its field", async
 });
 
 t.test("edges of the ranges are accepted", async (t) => {
-  for (const options of [{ temperature: 0 }, { temperature: 1e-30 }, { temperature: 5e-324 }, { topP: 0 }, { topK: 0 }, { topK: 1e9 }, { seed: 2 ** 53 - 1 },
-    { repeatLastN: -1 }, { minP: 1 }, { typicalP: 0 }, { logprobs: true }, { logprobs: 20 }, { signal: new AbortController().signal }]) {
+  for (const options of [
+    { temperature: 0 },
+    { temperature: 1e-30 },
+    { temperature: 5e-324 },
+    { topP: 0 },
+    { topK: 0 },
+    { topK: 1e9 },
+    { seed: 2 ** 53 - 1 },
+    { repeatLastN: -1 },
+    { minP: 1 },
+    { typicalP: 0 },
+    { logprobs: true },
+    { logprobs: 20 },
+    { signal: new AbortController().signal },
+  ]) {
     t.doesNotThrow(() => resolveSampling(options), JSON.stringify(options));
   }
   t.equal(resolveSampling({ logprobs: true }).logprobs, 0);
@@ -55,19 +117,61 @@ t.test("edges of the ranges are accepted", async (t) => {
 
 t.test("options of the wrong shape", async (t) => {
   for (const options of ["x", 1, [], () => 1, true]) refused(t, options, /^options: expected an object/);
-  refused(t, { get topK() { throw new Error("boom"); } }, /^topK: reading it threw/);
-  refused(t, new Proxy({}, { ownKeys() { throw new Error("boom"); } }), /^options: listing/);
-  refused(t, new Proxy({}, { get() { throw new Error("boom"); } }), /reading it threw/);
+  refused(
+    t,
+    {
+      get topK() {
+        throw new Error("boom");
+      },
+    },
+    /^topK: reading it threw/,
+  );
+  refused(
+    t,
+    new Proxy(
+      {},
+      {
+        ownKeys() {
+          throw new Error("boom");
+        },
+      },
+    ),
+    /^options: listing/,
+  );
+  refused(
+    t,
+    new Proxy(
+      {},
+      {
+        get() {
+          throw new Error("boom");
+        },
+      },
+    ),
+    /reading it threw/,
+  );
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
   refused(t, proxy, /^options/);
   let reads = 0;
-  const { temperature } = resolveSampling({ get temperature() { return reads++ === 0 ? 0.5 : Number.NaN; } });
+  const { temperature } = resolveSampling({
+    get temperature() {
+      return reads++ === 0 ? 0.5 : Number.NaN;
+    },
+  });
   t.equal(temperature, 0.5, "each option is read once");
 });
 
 t.test("unknown names suggest the nearest known one", async (t) => {
-  for (const [name, near] of [["temprature", "temperature"], ["top_k", "topK"], ["max_tokens", "maxTokens"], ["temp", "temperature"], ["TOPP", "topP"], ["repetition_penalty", "repeatPenalty"], ["stops", "stop"]]) {
+  for (const [name, near] of [
+    ["temprature", "temperature"],
+    ["top_k", "topK"],
+    ["max_tokens", "maxTokens"],
+    ["temp", "temperature"],
+    ["TOPP", "topP"],
+    ["repetition_penalty", "repeatPenalty"],
+    ["stops", "stop"],
+  ]) {
     refused(t, { [name as string]: 1 }, new RegExp(`^"${name}" is not an option; did you mean "${near}"`));
   }
   refused(t, { zzzzzzzzz: 1 }, /known options: maxTokens, temperature/);
@@ -85,7 +189,11 @@ t.test("stop strings: at most 16 of 256 bytes", async (t) => {
   refused(t, { stop: [1, 2] }, /^stop\[0\]/);
   refused(t, { stop: `${"é".repeat(128)}a` }, /^stop: .*256 bytes/);
   refused(t, { stop: "x".repeat(1 << 20) }, /^stop: .*256 bytes/);
-  refused(t, { stop: new Array(10_000).fill("k".repeat(1024)) }, /^stop: expected at most 16 strings, got an array of 10000/);
+  refused(
+    t,
+    { stop: new Array(10_000).fill("k".repeat(1024)) },
+    /^stop: expected at most 16 strings, got an array of 10000/,
+  );
   refused(t, { stop: "\ud800" }, /^stop: expected well-formed text/);
   refused(t, { stop: 7 }, /^stop/);
   refused(t, { stop: { length: 1, 0: "x" } }, /^stop/);
@@ -93,13 +201,30 @@ t.test("stop strings: at most 16 of 256 bytes", async (t) => {
 
 t.test("logit bias: token ids, values and cap", async (t) => {
   const { biasIds, biasValues } = resolveSampling({ logitBias: { 5: -Infinity, 0: 1.5 } }, { vocabSize: 6 });
-  t.strictSame([[...biasIds], [...biasValues]], [[0, 5], [1.5, -Infinity]]);
+  t.strictSame(
+    [[...biasIds], [...biasValues]],
+    [
+      [0, 5],
+      [1.5, -Infinity],
+    ],
+  );
   for (const key of ["-1", "1.5", "NaN", "4294967296", "6", "abc", "01", "", "1e1"]) {
     refused(t, { logitBias: { [key]: 1 } }, /^logitBias: expected token ids in \[0, 5\] as keys/, { vocabSize: 6 });
   }
   refused(t, { logitBias: { 4294967296: 1 } }, /^logitBias/);
-  for (const value of [Number.NaN, Infinity, "1", null, 1e7, {}]) refused(t, { logitBias: { 3: value } }, /^logitBias\[3\]: expected a number/);
-  refused(t, { logitBias: { get 3() { throw new Error("x"); } } }, /^logitBias\[3\]: reading it threw/);
+  for (const value of [Number.NaN, Infinity, "1", null, 1e7, {}])
+    refused(t, { logitBias: { 3: value } }, /^logitBias\[3\]: expected a number/);
+  refused(
+    t,
+    {
+      logitBias: {
+        get 3() {
+          throw new Error("x");
+        },
+      },
+    },
+    /^logitBias\[3\]: reading it threw/,
+  );
   for (const value of [[], "x", 1, null]) refused(t, { logitBias: value }, /^logitBias: expected an object/);
   const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i, 1]));
   refused(t, { logitBias: many }, /^logitBias: expected at most 1024 entries, got 100000/);

@@ -25,7 +25,8 @@ function reference(stops: string[], text: string): { text: string; matched: stri
     const at = text.indexOf(stop);
     if (at === -1) continue;
     const thisEnd = at + stop.length;
-    if (thisEnd < end || (thisEnd === end && stop.length > (matched as string).length)) [end, matched] = [thisEnd, stop];
+    if (thisEnd < end || (thisEnd === end && stop.length > (matched as string).length))
+      [end, matched] = [thisEnd, stop];
   }
   return matched === undefined ? { text, matched } : { text: text.slice(0, end - matched.length), matched };
 }
@@ -67,13 +68,15 @@ t.test("holds back only what may become a stop", async (t) => {
 t.test("equals the plain definition on random stops, texts and cuts", async (t) => {
   let matches = 0;
   for (let i = 0; i < 3_000; i++) {
-    const word = (lane: number, length: number) => Array.from({ length }, (_, k) => "abc"[draw(lane + k, i, 3)]).join("");
+    const word = (lane: number, length: number) =>
+      Array.from({ length }, (_, k) => "abc"[draw(lane + k, i, 3)]).join("");
     const stops = Array.from({ length: 1 + draw(1, i, 5) }, (_, k) => word(1000 + 10 * k, 1 + draw(20 + k, i, 6)));
     const text = word(5000, draw(2, i, 40));
     const expected = reference(stops, text);
     if (expected.matched !== undefined) matches++;
     const found = run(stops, cut(text, i));
-    if (found.text !== expected.text || found.matched !== expected.matched) t.same(found, expected, JSON.stringify({ stops, text }));
+    if (found.text !== expected.text || found.matched !== expected.matched)
+      t.same(found, expected, JSON.stringify({ stops, text }));
   }
   t.ok(matches > 1_000 && matches < 3_000, `${matches} of 3,000 stopped`);
 });
@@ -91,11 +94,15 @@ t.test("linear in the output, however many stops share prefixes", async (t) => {
 
 t.test("Utf8Stream: pieces and end equal the decoding of the whole", async (t) => {
   const whole = (bytes: Uint8Array) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
-  const interesting = [0x41, 0x80, 0xbf, 0xc2, 0xc0, 0xe0, 0xa0, 0xed, 0xef, 0xbb, 0xf0, 0x9f, 0x98, 0x80, 0xf4, 0x90, 0xff, 0];
+  const interesting = [
+    0x41, 0x80, 0xbf, 0xc2, 0xc0, 0xe0, 0xa0, 0xed, 0xef, 0xbb, 0xf0, 0x9f, 0x98, 0x80, 0xf4, 0x90, 0xff, 0,
+  ];
   const valid = new TextEncoder().encode("\ufeffaé漢😀🏳️‍🌈e\u0301\ufeff");
   for (let i = 0; i < 3_000; i++) {
     const bytes =
-      i % 3 === 0 ? valid : Uint8Array.from({ length: draw(3, i, 24) }, (_, k) => interesting[draw(300 + k, i, interesting.length)]!);
+      i % 3 === 0
+        ? valid
+        : Uint8Array.from({ length: draw(3, i, 24) }, (_, k) => interesting[draw(300 + k, i, interesting.length)]!);
     const stream = new Utf8Stream();
     let text = "";
     for (let at = 0, k = 0; at < bytes.length; k++) {
@@ -108,7 +115,10 @@ t.test("Utf8Stream: pieces and end equal the decoding of the whole", async (t) =
   }
   const stream = new Utf8Stream();
   const emoji = new TextEncoder().encode("😀");
-  t.same([0, 1, 2, 3].map((i) => stream.push(emoji.subarray(i, i + 1))), ["", "", "", "😀"]);
+  t.same(
+    [0, 1, 2, 3].map((i) => stream.push(emoji.subarray(i, i + 1))),
+    ["", "", "", "😀"],
+  );
   t.equal(stream.push(emoji.subarray(0, 2)), "");
   t.equal(stream.flush(), "\ufffd");
   t.equal(stream.push(emoji), "😀", "usable after a flush");

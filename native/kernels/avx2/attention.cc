@@ -39,6 +39,33 @@ void store_value_f16(const float* value, uint32_t head_dim, uint16_t* page, uint
   for (uint32_t d = 0; d < head_dim; d += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(row + d), to_f16(value + d));
 }
 
+/// sums[i][v] += left(i) · right(v). The shorter side stays in registers while the other streams through one: with 12
+/// sums of the 16 registers, keeping both sides would spill (measured: half the speed at Q = 3).
+template <int Q, int V, typename Left, typename Right>
+inline __attribute__((always_inline)) void multiply_add(__m256 (&sums)[Q][V], Left left, Right right) {
+  if constexpr (Q < V) {
+    __m256 kept[Q];
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) kept[i] = left(i);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      const __m256 streamed = right(v);
+#pragma GCC unroll 8
+      for (int i = 0; i < Q; ++i) sums[i][v] = _mm256_fmadd_ps(kept[i], streamed, sums[i][v]);
+    }
+  } else {
+    __m256 kept[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) kept[v] = right(v);
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) {
+      const __m256 streamed = left(i);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[i][v] = _mm256_fmadd_ps(streamed, kept[v], sums[i][v]);
+    }
+  }
+}
+
 /// Scores of Q queries at 8·V neighbouring positions. `keys` points at the first position's column of its page.
 template <int Q, int V>
 void score_positions(const float* const* queries, const uint16_t* keys, uint32_t head_dim, float* out) {
@@ -49,15 +76,9 @@ void score_positions(const float* const* queries, const uint16_t* keys, uint32_t
     for (int v = 0; v < V; ++v) sums[i][v] = _mm256_setzero_ps();
   }
   for (uint32_t d = 0; d < head_dim; ++d, keys += kPagePositions) {
-    __m256 key[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) key[v] = load_f16(keys + 8 * v);
-#pragma GCC unroll 8
-    for (int i = 0; i < Q; ++i) {
-      const __m256 q = _mm256_broadcast_ss(queries[i] + d);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[i][v] = _mm256_fmadd_ps(q, key[v], sums[i][v]);
-    }
+    const auto key = [&](int v) { return load_f16(keys + 8 * v); };
+    const auto query = [&](int i) { return _mm256_broadcast_ss(queries[i] + d); };
+    multiply_add<Q, V>(sums, query, key);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < Q; ++i) {
@@ -128,15 +149,9 @@ void add_values(const float* weights, const AttentionTileArgs& args, uint32_t di
     const uint16_t* row = args.v_pages[t / kPagePositions] + (t % kPagePositions) * head_dim + dim;
     const uint32_t page_end = (t / kPagePositions + 1) * kPagePositions;
     for (const uint32_t stop = page_end < end ? page_end : end; t < stop; ++t, row += head_dim) {
-      __m256 value[D];
-#pragma GCC unroll 8
-      for (int j = 0; j < D; ++j) value[j] = load_f16(row + 8 * j);
-#pragma GCC unroll 8
-      for (int i = 0; i < Q; ++i) {
-        const __m256 weight = _mm256_broadcast_ss(weights + i * kTilePositions + t);
-#pragma GCC unroll 8
-        for (int j = 0; j < D; ++j) sums[i][j] = _mm256_fmadd_ps(weight, value[j], sums[i][j]);
-      }
+      const auto value = [&](int j) { return load_f16(row + 8 * j); };
+      const auto weight = [&](int i) { return _mm256_broadcast_ss(weights + i * kTilePositions + t); };
+      multiply_add<Q, D>(sums, weight, value);
     }
   }
 #pragma GCC unroll 8

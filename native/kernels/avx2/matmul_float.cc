@@ -35,9 +35,8 @@ void float_tile(const MatmulArgs& args, uint32_t panel, uint32_t column) {
   const uint64_t k = args.k;
   const float* x = args.x + column * k;
   __m256 acc[kPanels][kColumns];
-  for (auto& panel_acc : acc) {
-    for (__m256& value : panel_acc) value = _mm256_setzero_ps();
-  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kPanels * kColumns; ++i) acc[i / kColumns][i % kColumns] = _mm256_setzero_ps();
   for (uint64_t i = 0; i < k; ++i, weights += From::kRowGroupBytes, ++x) {
     __m256 w[kPanels];
 #pragma GCC unroll 8
@@ -49,7 +48,9 @@ void float_tile(const MatmulArgs& args, uint32_t panel, uint32_t column) {
       for (int p = 0; p < kPanels; ++p) acc[p][c] = _mm256_fmadd_ps(w[p], factor, acc[p][c]);
     }
   }
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
       store_rows(args, panel + static_cast<uint32_t>(p), column + static_cast<uint32_t>(c), acc[p][c]);
     }
@@ -72,11 +73,13 @@ void matmul_floats(const MatmulArgs& args) noexcept {
   const uint32_t wide = args.n <= 2 ? 4 : 2;
   uint32_t panel = args.panel_begin;
   while (panel < args.panel_end) {
-    const uint32_t n_panels = args.panel_end - panel >= wide ? wide : 1;
+    const uint32_t left = args.panel_end - panel;
+    const uint32_t n_panels = left < wide ? left : wide;
     uint32_t column = 0;
     for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
       const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
       if (n_panels == 4) columns_tile<From, 4>(args, panel, column, n_columns);
+      if (n_panels == 3) columns_tile<From, 3>(args, panel, column, n_columns);
       if (n_panels == 2) columns_tile<From, 2>(args, panel, column, n_columns);
       if (n_panels == 1) columns_tile<From, 1>(args, panel, column, n_columns);
       column += n_columns;

@@ -18,8 +18,9 @@ struct Wide {
   static constexpr const PanelShape& kShape = kPanel;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
   static constexpr bool kHasOffset = kHasMin || kZero != 0;
+  static constexpr int kRun = kCodes == Codes::kUnsigned ? 8 : 2;
   float d[8], super_min[8], w[8], m[8];
-  int16_t codes[32][8];
+  UnitCodes codes;
 
   void begin(const uint8_t* super_block) {
     load_halves(super_block, d);
@@ -40,20 +41,17 @@ struct Wide {
         m[r] = static_cast<float>(-kZero) * d[r];  // exact: kZero is a power of two
       }
     }
-    unpack_unit<kPanel.low, kPanel.high>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
-    for (int i = 0; i < 256; ++i) {
-      int16_t& code = codes[i / 8][i % 8];
-      if constexpr (kCodes == Codes::kSignedByte) code = static_cast<int8_t>(code);
-      if constexpr (kCodes == Codes::kTable) code = kIq4Values[code];
-    }
+    unpack_unit<kPanel.low, kPanel.high, kCodes == Codes::kTable>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
   }
 
   void accumulate(const int8_t* a, float d_a, const float* s_a, const int16_t*, float* acc) const {
     int32_t sums[8];
-    dot<32>(codes, a, sums);
-    for (int r = 0; r < 8; ++r) acc[r] = std::fma(static_cast<float>(sums[r]), w[r] * d_a, acc[r]);
+    dot<0, 8, kRun>(codes, a, sums);
+    float factors[8];
+    for (int r = 0; r < 8; ++r) factors[r] = w[r] * d_a;
+    fma8_ints(sums, factors, acc);
     if constexpr (kHasOffset) {
-      for (int r = 0; r < 8; ++r) acc[r] = std::fma(m[r], *s_a, acc[r]);
+      fma8(m, *s_a, acc);
     }
   }
 };
@@ -66,7 +64,7 @@ struct Narrow {
   static constexpr bool kHasMin = kPanel.min_offset != 0;
   float d[8], minus_min[8];
   int32_t scales[2][8], mins[2][8];
-  int16_t codes[32][8];
+  UnitCodes codes;
 
   void begin(const uint8_t* super_block) {
     load_halves(super_block, d);
@@ -82,13 +80,14 @@ struct Narrow {
       scales[i / 8][i % 8] = kHasMin ? bytes[i] & 15 : static_cast<int8_t>(bytes[i]);
       mins[i / 8][i % 8] = bytes[i] >> 4;
     }
-    unpack_unit<kPanel.low, kPanel.high>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
+    unpack_unit<kPanel.low, kPanel.high, false>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
   }
 
   void accumulate(const int8_t* a, float d_a, const float*, const int16_t* sums16, float* acc) const {
     int32_t first[8], second[8];
-    dot<16>(codes, a, first);
-    dot<16>(codes + 16, a + 16, second);
+    float factors[8];
+    dot<0, 4, 4>(codes, a, first);
+    dot<4, 4, 4>(codes, a, second);
     for (int r = 0; r < 8; ++r) {
       const int32_t isum = scales[0][r] * (first[r] - kZero * sums16[0]) + scales[1][r] * (second[r] - kZero * sums16[1]);
       acc[r] = std::fma(static_cast<float>(isum), d[r] * d_a, acc[r]);

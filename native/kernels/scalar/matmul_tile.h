@@ -5,13 +5,13 @@
 // block by block in ascending k, one accumulator per output. w and m are per row: see each type's policy.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "kernels/kernels.h"
 #include "kernels/panel_layout.h"
 #include "kernels/scalar/float_math.h"
+#include "kernels/scalar/matmul_lanes.h"
 
 namespace lutra::kernels::scalar {
 namespace {
@@ -23,40 +23,6 @@ constexpr uint32_t kTileColumns = 16;
   uint16_t halves[8];
   std::memcpy(halves, bytes, sizeof halves);
   for (int r = 0; r < 8; ++r) out[r] = f32_from_f16(halves[r]);
-}
-
-/// Codes of one unit as int16 [32 k][8 rows].
-template <LowBits kLow, HighBits kHigh>
-void unpack_unit(const uint8_t* unit, int16_t (*codes)[8]) {
-  constexpr int kHighBytes = kHigh == HighBits::kNone ? 0 : kHigh == HighBits::kOne ? 32 : 64;
-  constexpr int kLowWidth = kLow == LowBits::kNibble ? 4 : 2;
-  const uint8_t* low = unit + kHighBytes;
-  for (int j = 0; j < 8; ++j) {
-    uint8_t bytes[32];
-    for (int i = 0; i < 32; ++i) {
-      int code = 0;
-      if constexpr (kLow == LowBits::kByte) code = low[32 * j + i];
-      if constexpr (kLow == LowBits::kNibble) code = (low[32 * (j & 3) + i] >> (4 * (j >> 2))) & 15;
-      if constexpr (kLow == LowBits::kTwo) code = (low[32 * (j >> 2) + i] >> (2 * (j & 3))) & 3;
-      if constexpr (kHigh == HighBits::kOne) code |= ((unit[i] >> j) & 1) << kLowWidth;
-      if constexpr (kHigh == HighBits::kTwo) code |= ((unit[32 * (j >> 2) + i] >> (2 * (j & 3))) & 3) << kLowWidth;
-      bytes[i] = static_cast<uint8_t>(code);
-    }
-    for (int t = 0; t < 4; ++t) {
-      for (int r = 0; r < 8; ++r) codes[4 * j + t][r] = bytes[4 * r + t];
-    }
-  }
-}
-
-/// Σ over kCount values of k, exact: |Σ| ≤ 32 · 255 · 127 < 2^31.
-template <int kCount>
-void dot(const int16_t (*codes)[8], const int8_t* a, int32_t* sums) {
-  int32_t local[8] = {};
-  for (int k = 0; k < kCount; ++k) {
-    const int32_t factor = a[k];
-    for (int r = 0; r < 8; ++r) local[r] += codes[k][r] * factor;
-  }
-  for (int r = 0; r < 8; ++r) sums[r] = local[r];
 }
 
 /// Writes a finished tile, leaving out the rows a ragged last panel does not have.

@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+/** The `lutra` command. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command } from "commander";
+import { packageRoot } from "../binding/index.js";
+import { registerBench } from "./bench.js";
+import { registerDoctor } from "./doctor.js";
+import { registerGenerate } from "./generate.js";
+import { registerInspect } from "./inspect.js";
+import { registerModels } from "./models.js";
+import { registerPerplexity } from "./perplexity.js";
+import { registerPull } from "./pull.js";
+import { endQuietlyOnClosedStdout, reportFailure, usageLine } from "./terminal.js";
+import { registerTokenize } from "./tokenize.js";
+
+function version(): string {
+  return (JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string }).version;
+}
+
+function createProgram(): Command {
+  const program = new Command("lutra")
+    .description("language models on the CPU")
+    .version(version(), "-V, --version")
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
+    .showSuggestionAfterError()
+    .addHelpText("after", "\nEvery flag has an environment variable: LUTRA_ and its long name (--top-k: LUTRA_TOP_K); the flag wins.");
+  for (const register of [
+    registerGenerate,
+    registerTokenize,
+    registerPerplexity,
+    registerBench,
+    registerInspect,
+    registerPull,
+    registerModels,
+    registerDoctor,
+  ]) {
+    register(program);
+  }
+  return program;
+}
+
+endQuietlyOnClosedStdout();
+createProgram().parseAsync().catch(reportFailure);

@@ -1,0 +1,81 @@
+/** The flags commands share. Every flag has an environment variable, LUTRA_ and its long name; the flag wins. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { defaultModelName } from "../models/index.js";
+
+export interface ModelFlags {
+  model: string;
+  threads?: number;
+  isa?: "auto" | "scalar" | "avx2" | "avx512" | "neon";
+  offline?: boolean;
+  json?: boolean;
+}
+
+/** A flag with its environment variable; of a switch, the values 0, false and nothing mean off. */
+export function option(flags: string, description: string, parser?: (value: string) => unknown): Option {
+  const made = new Option(flags, description);
+  const variable = `LUTRA_${(made.long ?? "").slice(2).toUpperCase().replaceAll("-", "_")}`;
+  const isSwitch = !made.required && !made.optional;
+  const value = process.env[variable]?.trim().toLowerCase();
+  if (!isSwitch || !["", "0", "false", "off", "no"].includes(value ?? "1")) made.env(variable);
+  if (parser) made.argParser(parser);
+  return made;
+}
+
+export function number(value: string): number {
+  const parsed = value.trim() === "" ? Number.NaN : Number(value);
+  if (!Number.isFinite(parsed)) throw new InvalidArgumentError("Expected a number.");
+  return parsed;
+}
+
+export function integer(value: string): number {
+  const parsed = number(value);
+  if (!Number.isSafeInteger(parsed)) throw new InvalidArgumentError("Expected a whole number.");
+  return parsed;
+}
+
+export function positive(value: string): number {
+  const parsed = integer(value);
+  if (parsed < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
+  return parsed;
+}
+
+/** Gathers a repeatable flag; from the environment it is one value. */
+export function repeatable(): (value: string, previous?: string[]) => string[] {
+  let values: string[] = [];
+  return (value) => {
+    values = [...values, value];
+    return values;
+  };
+}
+
+export function addJson(command: Command): Command {
+  return command.addOption(option("--json", "one JSON document on stdout"));
+}
+
+export function addModel(command: Command): Command {
+  return addJson(command)
+    .addOption(option("-m, --model <model>", "a name, a path or hf:user/repo:file.gguf").default(defaultModelName))
+    .addOption(option("--offline", "never touch the network"));
+}
+
+export function addCompute(command: Command): Command {
+  return addModel(command)
+    .addOption(option("-t, --threads <n>", "threads (default: what affinity and quota allow)", positive))
+    .addOption(option("--isa <path>", "instruction set").choices(["auto", "scalar", "avx2", "avx512", "neon"]));
+}
+
+/** Approximations and speculation, with the values this version has. */
+export function addTechniques(command: Command): Command {
+  return command
+    .addOption(option("--attention <kind>", "attention").choices(["exact"]).default("exact"))
+    .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers").choices(["off"]).default("off"))
+    .addOption(option("--matmul <kind>", "matrix products").choices(["auto", "dot"]).default("auto"))
+    .addOption(option("--kv-type <type>", "type of the K/V cache").choices(["f16"]).default("f16"))
+    .addOption(option("--speculation <kind>", "speculative decoding").choices(["off"]).default("off"));
+}
+
+export function addContext(command: Command): Command {
+  return command.addOption(
+    option("-c, --ctx-size <n>", "tokens of prompt and answer together (0: from the model)", integer),
+  );
+}

@@ -1,0 +1,30 @@
+/** loadModel: options → file → worker → Model. */
+import { getBinding } from "../binding/index.js";
+import { createError, invalidOption } from "../errors.js";
+import { resolveModel } from "../models/index.js";
+import type { LoadOptions } from "../types.js";
+import { EngineClient } from "./client.js";
+import { resolveLoadOptions } from "./load-options.js";
+import { Model } from "./model.js";
+
+/**
+ * Loads a model: a built-in name (pulled when it is not in the cache), a path, or `hf:user/repo:file`.
+ * `signal` ends the load at any time; what it held is released.
+ * @throws ModelFileError, UnsupportedModelError, InsufficientMemoryError, InvalidOptionError, PullError, AbortedError,
+ * BinaryNotFoundError
+ */
+export async function loadModel(source: string, options?: LoadOptions): Promise<Model> {
+  const started = performance.now();
+  if (typeof source !== "string" || source === "") throw invalidOption("model", "a name, a path or hf:user/repo:file", source);
+  const { chatTemplate, onLoadProgress, onPullProgress, offline, signal, ...engine } = resolveLoadOptions(options);
+  const checkAborted = (): void => {
+    if (signal?.aborted) throw createError("ABORTED", "loading was aborted", { cause: signal.reason });
+  };
+  checkAborted();
+  const path = await resolveModel(source, { offline, onPullProgress, signal });
+  checkAborted();
+  const client = await EngineClient.start({ task: { ...engine, path }, onLoadProgress, signal });
+  // Read once here so that a defect of the addon shows at load and not in the first synchronous call.
+  getBinding();
+  return new Model(client, { path, isa: engine.isa, maxSequences: engine.maxSequences, chatTemplate, loadMs: performance.now() - started });
+}

@@ -1,0 +1,45 @@
+/** The public description of a loaded model. */
+import type { Isa } from "../binding/index.js";
+import type { ModelInfo } from "../types.js";
+import type { LoadedEngine } from "../worker/index.js";
+
+export interface InfoOptions {
+  path: string;
+  isa: Isa;
+  maxSequences: number;
+  chatTemplate: string | undefined;
+  loadMs: number;
+}
+
+export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo {
+  const { info, vocab, contextSize, threads } = loaded;
+  const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
+  const warnings = [...info.warnings];
+  if (contextSize > info.contextLength) {
+    warnings.push(`contextSize ${contextSize} is more than the ${info.contextLength} tokens the model was trained for`);
+  }
+  return Object.freeze({
+    name: info.name,
+    path: options.path,
+    architecture: info.architecture,
+    nLayers: info.nLayers,
+    nHeads: info.nHeads,
+    nKvHeads: info.nKvHeads,
+    headDim: info.headDim,
+    dim: info.dim,
+    hiddenDim: info.hiddenDim,
+    vocabSize: info.vocabSize,
+    contextLength: info.contextLength,
+    contextSize,
+    maxSequences: options.maxSequences,
+    threads,
+    isa: options.isa,
+    fileBytes: info.fileBytes,
+    loadMs: options.loadMs,
+    hasChatTemplate: chatTemplate !== null,
+    chatTemplate,
+    bos: vocab.bos,
+    eos: vocab.eos,
+    warnings,
+  });
+}

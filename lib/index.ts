@@ -1,0 +1,36 @@
+/** The public interface of Lutra. */
+export { type GenerateResultStream, loadModel, type Model } from "./engine/index.js";
+export {
+  AbortedError,
+  BinaryNotFoundError,
+  CallbackError,
+  ContextOverflowError,
+  DisposedError,
+  InsufficientMemoryError,
+  InternalError,
+  InvalidOptionError,
+  LutraError,
+  ModelFileError,
+  PullError,
+  QueueFullError,
+  TemplateError,
+  UnsupportedModelError,
+  WorkerLostError,
+} from "./errors.js";
+export type {
+  ChatMessage,
+  ChatOptions,
+  FinishReason,
+  GenerateOptions,
+  GenerateResult,
+  LoadOptions,
+  MemoryEstimate,
+  ModelInfo,
+  ModelMetrics,
+  PerplexityOptions,
+  PerplexityResult,
+  TextPart,
+  Timings,
+  TokenLogprob,
+  Usage,
+} from "./types.js";

@@ -1,0 +1,67 @@
+/** The wanted rows of a step: what each needs beforehand (biases, candidate count), and what came back for it. */
+import type { StepArrays } from "../binding/native.js";
+import {
+  applyBiases,
+  type BiasArrays,
+  type Candidates,
+  createBiasArrays,
+  createCandidates,
+  needsFullRow,
+  sortFullRow,
+} from "../sampling/index.js";
+import type { Sequence, Step } from "../scheduler/index.js";
+import type { Generation } from "./generation.js";
+
+export class StepRows {
+  private readonly arrays_: StepArrays;
+  private readonly rowLength_: number;
+  private readonly readRow_: (w: number, out: Float32Array) => void;
+  private readonly biases_: BiasArrays = createBiasArrays(1024);
+  private readonly candidates_: Candidates;
+  private readonly fullRow_ = createCandidates();
+  private row_ = new Float32Array(0);
+
+  /** `readRow` gives the full logits, before biases, of a wanted row of the last step. */
+  constructor(arrays: StepArrays, rowLength: number, readRow: (w: number, out: Float32Array) => void) {
+    this.arrays_ = arrays;
+    this.rowLength_ = rowLength;
+    this.readRow_ = readRow;
+    const { candidateIds: ids, candidateLogits: logits } = arrays;
+    this.candidates_ = { ids, logits, offset: 0, count: 0, vocabSize: rowLength };
+  }
+
+  /** Fills the step's bias lists and candidate count. */
+  prepare(step: Step, generationOf: (sequence: Sequence) => Generation | undefined): void {
+    const { arrays_: arrays, biases_: biases } = this;
+    let k = 1;
+    let end = 0;
+    arrays.biasOffsets[0] = 0;
+    for (const { sequence } of step.spans) generationOf(sequence)?.started();
+    for (let w = 0; w < step.wanted.length; w++) {
+      const generation = generationOf((step.wanted[w] as Step["wanted"][number]).sequence);
+      if (generation !== undefined) {
+        k = Math.max(k, generation.candidates);
+        end = generation.penalties.write(biases, end);
+      }
+      arrays.biasOffsets[w + 1] = end;
+    }
+    step.shape.k = Math.min(k, this.rowLength_);
+    arrays.biasIds = biases.ids;
+    arrays.biasDivides = biases.divides;
+    arrays.biasAdds = biases.adds;
+  }
+
+  /** The row's candidates, or the whole row sorted when they cannot decide. */
+  candidatesOf(generation: Generation, step: Step, w: number): Candidates {
+    const { k } = step.shape;
+    const candidates = this.candidates_;
+    candidates.offset = w * k;
+    candidates.count = k;
+    if (!needsFullRow(generation.params, candidates, this.arrays_.logSumExp[w] as number)) return candidates;
+    if (this.row_.length === 0) this.row_ = new Float32Array(this.rowLength_);
+    this.readRow_(w, this.row_);
+    const { biasOffsets } = this.arrays_;
+    applyBiases(this.row_, this.biases_, biasOffsets[w] as number, biasOffsets[w + 1] as number);
+    return sortFullRow(this.row_, this.fullRow_);
+  }
+}

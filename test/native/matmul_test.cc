@@ -1,0 +1,233 @@
+// Packed matmul: the scalar twin against double precision, AVX2 against the scalar twin bit for bit, columns against
+// themselves alone, hostile codes and activations; every array ends or starts at an inaccessible page.
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "kernels/kernels.h"
+#include "kernels/scalar/scalar.h"
+#if defined(__x86_64__)
+#include "kernels/avx2/avx2.h"
+#endif
+#include "matmul_fixture.h"
+#include "quant/quant.h"
+
+namespace {
+
+using namespace lutra;
+using namespace matmul_fixture;
+using kernels::KernelTable;
+using kernels::MatmulArgs;
+
+constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,  TensorType::BF16,   TensorType::Q4_0,
+                                 TensorType::Q4_1, TensorType::Q5_0, TensorType::Q5_1,   TensorType::Q8_0,
+                                 TensorType::Q2_K, TensorType::Q3_K, TensorType::Q4_K,   TensorType::Q5_K,
+                                 TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
+
+KernelTable scalar_table{};
+KernelTable simd_table{};
+bool have_simd = false;
+
+struct Matrix {
+  TensorType type;
+  uint32_t rows, k;
+  std::vector<uint8_t> gguf, panels;
+
+  Matrix(TensorType t, uint32_t n_rows, uint32_t n_k, Codes codes, bool tiny, std::mt19937& random)
+      : type(t), rows(n_rows), k(n_k), gguf(gguf_rows(t, n_rows, n_k, codes, tiny, random)),
+        panels(pack(t, gguf, n_rows, n_k)) {}
+};
+
+/// out[n][rows] of columns [first, first + n), through guarded copies; -1 fills what must stay untouched.
+std::vector<float> run(const KernelTable& table, const Matrix& m, const Activations& a, uint32_t first, uint32_t n,
+                       Touch touch, uint32_t panel_begin, uint32_t panel_end, uint32_t padding = 0) {
+  const size_t stride = m.rows + padding;
+  const auto slice = [&](const auto& values, size_t per_row) {
+    using T = typename std::decay_t<decltype(values)>::value_type;
+    return std::vector<T>(values.begin() + static_cast<long>(first * per_row),
+                          values.begin() + static_cast<long>((first + n) * per_row));
+  };
+  const Guarded panels(m.panels, touch);
+  const Guarded q(slice(a.q, m.k), touch), d(slice(a.d, m.k / 32), touch), s(slice(a.s, m.k / 32), touch);
+  const Guarded sums16(slice(a.sums16, m.k / 16), touch), x(slice(a.x, m.k), touch);
+  const size_t n_out = (n - 1) * stride + m.rows;
+  const Guarded out(std::vector<float>(n_out, -1.0f), touch);
+  MatmulArgs args{};
+  args.panels = panels.as<uint8_t>();
+  args.panel_bytes = quant::panel_bytes(m.type, m.k);
+  args.rows = m.rows;
+  args.k = m.k;
+  args.panel_begin = panel_begin;
+  args.panel_end = panel_end;
+  args.n = n;
+  args.q8 = {q.as<int8_t>(), d.as<float>(), s.as<float>(), sums16.as<int16_t>()};
+  args.x = x.as<float>();
+  args.out = out.as<float>();
+  args.out_stride = stride;
+  table.matmul[static_cast<uint32_t>(m.type)](args);
+  return {out.as<float>(), out.as<float>() + n_out};
+}
+
+std::vector<float> run_all(const KernelTable& table, const Matrix& m, const Activations& a, Touch touch) {
+  return run(table, m, a, 0, a.n, touch, 0, (m.rows + 7) / 8);
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/// Worst |found − exact| over Σ|w·x|, the exact sum taken in double over dequantised weights and activations.
+double worst_error(const Matrix& m, const Activations& a, const std::vector<float>& found) {
+  std::vector<float> w(m.k);
+  double worst = 0;
+  for (uint32_t r = 0; r < m.rows; ++r) {
+    quant::dequantize_row(m.type, m.gguf.data() + r * quant::row_bytes(m.type, m.k), m.k, w.data());
+    for (uint32_t c = 0; c < a.n; ++c) {
+      double sum = 0, norm = 1e-300;
+      for (uint32_t i = 0; i < m.k; ++i) {
+        const size_t at = size_t{c} * m.k + i;
+        const double value = is_float(m.type) ? double{a.x[at]} : double{a.d[at / 32]} * a.q[at];
+        sum += double{w[i]} * value;
+        norm += std::fabs(double{w[i]} * value);
+      }
+      const double error = std::fabs(found[size_t{c} * m.rows + r] - sum);
+      // Results below float's normal range are exact to its smallest step only.
+      worst = std::fmax(worst, error < 1e-40 ? 0.0 : error / norm);
+    }
+  }
+  return worst;
+}
+
+void report(const char* what, const Matrix& m, uint32_t n, bool ok) {
+  if (!ok) {
+    std::fprintf(stderr, "%s: type %s rows %u k %u n %u\n", what, base::tensor_type_traits(m.type).name, m.rows, m.k, n);
+  }
+  CHECK(ok);
+}
+
+void compare(const Matrix& m, const Activations& a, Touch touch) {
+  const std::vector<float> scalar = run_all(scalar_table, m, a, touch);
+  const double error = worst_error(m, a, scalar);
+  // Float types add k products, quantised ones two terms a block; offsets can be several times the sum they correct.
+  report("scalar against double", m, a.n, error <= (is_float(m.type) ? 2e-6 : 3e-6));
+  if (have_simd) report("simd against scalar", m, a.n, same_bits(run_all(simd_table, m, a, touch), scalar));
+}
+
+bool takes(TensorType type, uint32_t k) { return k % base::tensor_type_traits(type).block_elements == 0; }
+
+void all_shapes() {
+  std::mt19937 random(11);
+  constexpr uint32_t kRows[] = {1, 2, 3, 5, 7, 8, 9, 16, 17};
+  constexpr uint32_t kColumns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17};
+  for (TensorType type : kTypes) {
+    uint32_t turn = 0;
+    for (uint32_t k : {32u, 256u, 576u, 768u}) {
+      if (!takes(type, k)) continue;
+      for (uint32_t rows : kRows) {
+        const Matrix m(type, rows, k, Codes::kRandom, false, random);
+        for (uint32_t n : kColumns) {
+          if (k > 256 && (n + rows + turn++) % 3 != 0) continue;
+          const Activations a(n, k, random_floats(size_t{n} * k, random));
+          compare(m, a, turn % 2 == 0 ? Touch::kEnd : Touch::kStart);
+        }
+      }
+    }
+  }
+}
+
+void columns_are_independent() {
+  std::mt19937 random(13);
+  for (TensorType type : kTypes) {
+    const Matrix m(type, 29, 768, Codes::kRandom, false, random);
+    const Activations a(17, 768, random_floats(17 * 768, random));
+    for (const KernelTable* table : {&scalar_table, &simd_table}) {
+      if (table == &simd_table && !have_simd) continue;
+      const std::vector<float> together = run_all(*table, m, a, Touch::kEnd);
+      for (uint32_t n : {1u, 2u, 5u}) {
+        for (uint32_t c = 0; c + n <= 17; c += n) {
+          const std::vector<float> alone = run(*table, m, a, c, n, Touch::kStart, 0, 4);
+          report("columns alone", m, n, std::memcmp(alone.data(), &together[c * 29], n * 29 * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
+
+/// Panels outside [panel_begin, panel_end), and the padding between columns, stay untouched.
+void writes_only_its_rows() {
+  std::mt19937 random(17);
+  for (TensorType type : kTypes) {
+    const Matrix m(type, 37, 256, Codes::kRandom, false, random);
+    const Activations a(9, 256, random_floats(9 * 256, random));
+    for (const KernelTable* table : {&scalar_table, &simd_table}) {
+      if (table == &simd_table && !have_simd) continue;
+      const std::vector<float> whole = run_all(*table, m, a, Touch::kEnd);
+      for (uint32_t begin : {0u, 1u, 4u}) {
+        for (uint32_t end = begin; end <= 5; ++end) {
+          const std::vector<float> part = run(*table, m, a, 0, 9, Touch::kEnd, begin, end, 3);
+          bool ok = true;
+          for (size_t i = 0; i < part.size(); ++i) {
+            const size_t c = i / 40, r = i % 40;
+            const bool written = r < 37 && r / 8 >= begin && r / 8 < end;
+            ok = ok && part[i] == (written ? whole[c * 37 + r] : -1.0f);
+          }
+          report("part of the panels", m, 9, ok);
+        }
+      }
+    }
+  }
+}
+
+/// Codes and activations at their extremes: the sums that would saturate int16 if anything could.
+void extremes() {
+  std::mt19937 random(19);
+  for (TensorType type : kTypes) {
+    for (Codes codes : {Codes::kAllSet, Codes::kAllClear, Codes::kRandom}) {
+      for (bool tiny : {false, true}) {
+        const Matrix m(type, 11, 512, codes, tiny, random);
+        std::vector<float> x(size_t{9} * 512);
+        for (size_t i = 0; i < x.size(); ++i) {
+          const size_t column = i / 512;
+          const float sign = column == 0 ? 1.0f : column == 1 ? -1.0f : (i >> (column - 2)) & 1 ? -1.0f : 1.0f;
+          x[i] = column == 8 ? 0.0f : sign * 3.0f;
+        }
+        compare(m, Activations(9, 512, std::move(x)), Touch::kEnd);
+      }
+    }
+  }
+  // Int8 weights of −128, which no quantiser writes but a file can hold.
+  Matrix lowest(TensorType::Q8_0, 8, 64, Codes::kRandom, false, random);
+  for (size_t i = 0; i < lowest.gguf.size(); ++i) {
+    if (i % 34 >= 2) lowest.gguf[i] = 0x80;
+  }
+  lowest.panels = pack(TensorType::Q8_0, lowest.gguf, 8, 64);
+  for (float value : {1.0f, -1.0f}) compare(lowest, Activations(3, 64, std::vector<float>(3 * 64, value)), Touch::kEnd);
+}
+
+/// Enough columns for several column blocks.
+void many_columns() {
+  std::mt19937 random(23);
+  for (TensorType type : {TensorType::Q4_1, TensorType::Q8_0, TensorType::Q6_K, TensorType::F16}) {
+    const Matrix m(type, 9, 1536, Codes::kRandom, false, random);
+    compare(m, Activations(301, 1536, random_floats(301 * 1536, random)), Touch::kEnd);
+  }
+}
+
+}  // namespace
+
+int main() {
+  kernels::scalar::fill_matmul(scalar_table);
+#if defined(__x86_64__)
+  have_simd = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (have_simd) kernels::avx2::fill_matmul(simd_table);
+#endif
+  if (!have_simd) std::printf("no AVX2 here: only the scalar twin is tested\n");
+  all_shapes();
+  columns_are_independent();
+  writes_only_its_rows();
+  extremes();
+  many_columns();
+  return lutra_test_summary();
+}

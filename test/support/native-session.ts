@@ -1,0 +1,88 @@
+/**
+ * One sequence on the bare binding: feeds token ids in chunks of any size and gives every row's full logits. For tests
+ * that must see the numbers themselves.
+ */
+import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
+import { pagePositions } from "../../dist/esm/limits.js";
+
+export interface SessionOptions {
+  threads?: number;
+  isa?: Isa;
+  maxPositions?: number;
+}
+
+const maxRows = 512;
+const maxWanted = 64;
+const candidates = 8;
+
+export class NativeSession {
+  readonly #model: number;
+  readonly #engine: number;
+  readonly #pages: number;
+  readonly #arrays: StepArrays;
+  readonly vocabSize: number;
+  #position = 0;
+
+  constructor(path: string, { threads = 1, isa = binding.cpu().isa, maxPositions = 1024 }: SessionOptions = {}) {
+    this.#model = binding.modelAcquire(path, 2, new Int32Array(1));
+    this.vocabSize = binding.modelInfo(this.#model).vocabSize;
+    this.#pages = Math.ceil(maxPositions / pagePositions);
+    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages: this.#pages, isa });
+    this.#arrays = createArrays(this.#pages);
+  }
+
+  /** Goes back to an empty sequence; the pages are written again. */
+  reset(): void {
+    this.#position = 0;
+  }
+
+  /** Feeds `ids` in steps of at most `chunk` rows and calls `visit` with each row's logits (a reused array). */
+  feed(ids: readonly number[], chunk: number, visit: (row: number, logits: Float32Array) => void): void {
+    const logits = new Float32Array(this.vocabSize);
+    for (let begin = 0; begin < ids.length; begin += chunk) {
+      const rows = Math.min(chunk, ids.length - begin);
+      // The engine keeps at most maxWanted rows of full logits: a larger chunk runs again for each group of wanted rows.
+      for (let group = 0; group < rows; group += maxWanted) {
+        const groupEnd = Math.min(rows, group + maxWanted);
+        for (let i = 0; i < rows; i++) {
+          this.#arrays.tokens[i] = ids[begin + i] as number;
+          this.#arrays.positions[i] = this.#position + i;
+          this.#arrays.wants[i] = i >= group && i < groupEnd ? 1 : 0;
+        }
+        const shape = { rows, sequences: 1, pageStride: this.#pages, k: candidates };
+        const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
+        for (let w = 0; w < wanted; w++) {
+          binding.engineLogits(this.#engine, w, logits);
+          visit(begin + group + w, logits);
+        }
+      }
+      this.#position += rows;
+    }
+  }
+
+  dispose(): void {
+    binding.engineRelease(this.#engine);
+    binding.modelRelease(this.#model);
+  }
+}
+
+function createArrays(pages: number): StepArrays {
+  return {
+    tokens: new Int32Array(maxRows),
+    positions: new Int32Array(maxRows),
+    sequences: new Int32Array(maxRows),
+    wants: new Uint8Array(maxRows),
+    targets: new Int32Array(maxRows).fill(-1),
+    pageTables: Int32Array.from({ length: pages }, (_, page) => page),
+    biasOffsets: new Int32Array(maxRows + 1),
+    biasIds: new Int32Array(0),
+    biasDivides: new Float32Array(0),
+    biasAdds: new Float32Array(0),
+    candidateIds: new Int32Array(maxRows * candidates),
+    candidateLogits: new Float32Array(maxRows * candidates),
+    logSumExp: new Float32Array(maxRows),
+    targetLogits: new Float32Array(maxRows),
+    aborts: new Int32Array(1),
+    sequenceAborts: Int32Array.of(-1),
+  };
+}
