@@ -11,7 +11,9 @@ const work = join(root, "build", "gyp");
 const prefixes = [process.env.LUTRA_NODEDIR, dirname(dirname(process.execPath)), dirname(process.execPath)];
 const nodedir = prefixes.find((path) => path && existsSync(join(path, "include", "node", "common.gypi")));
 if (!nodedir) {
-  console.error(`no Node headers under ${prefixes.filter(Boolean).join(", ")}: set LUTRA_NODEDIR to a folder that holds include/node`);
+  console.error(
+    `no Node headers under ${prefixes.filter(Boolean).join(", ")}: set LUTRA_NODEDIR to a folder that holds include/node`,
+  );
   process.exit(1);
 }
 
@@ -21,7 +23,10 @@ for (const item of ["native", "scripts", "binding.gyp", "package.json"]) {
   cpSync(join(root, item), join(work, item), { recursive: true, preserveTimestamps: true });
 }
 const gyp = createRequire(import.meta.url).resolve("node-gyp/bin/node-gyp.js");
-for (const step of [["configure", `--nodedir=${nodedir}`], ["build", "--jobs=2", `--nodedir=${nodedir}`]]) {
+for (const step of [
+  ["configure", `--nodedir=${nodedir}`],
+  ["build", "--jobs=2", `--nodedir=${nodedir}`],
+]) {
   const { status } = spawnSync(process.execPath, [gyp, ...step, "--release"], { stdio: "inherit", cwd: work });
   if (status !== 0) process.exit(status ?? 1);
 }

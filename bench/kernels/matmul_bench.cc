@@ -93,8 +93,12 @@ Weights make_weights(TensorType type, uint64_t wanted_bytes) {
 }
 
 void measure(const kernels::KernelTable& table, TensorType type, const Weights& weights, uint32_t n, const char* label) {
+  std::mt19937 random(2);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
   std::vector<int8_t> q(size_t{n} * kDepth, 3);
-  std::vector<float> scales(size_t{n} * kDepth / 32, 0.01f), x(size_t{n} * kDepth, 0.5f);
+  std::vector<float> scales(size_t{n} * kDepth / 32), x(size_t{n} * kDepth);
+  for (float& value : scales) value = uniform(random);
+  for (float& value : x) value = uniform(random);
   std::vector<int16_t> sums(size_t{n} * kDepth / 16, 48);
   std::vector<float> out(size_t{n} * weights.rows);
   kernels::MatmulArgs args{};

@@ -47,7 +47,7 @@ function badUri(uri: string) {
 
 /** The one .gguf file of a listing that carries the quantisation in its name (of a split file, the first part). */
 export function matchQuantTag(files: readonly string[], tag: string): string {
-  const pattern = new RegExp(`(^|[-._/])${tag}([-._/]|$)`, "i");
+  const pattern = new RegExp(`(^|[-._/])${tag}([-./]|$)`, "i");
   const models = files.filter((file) => /\.gguf$/i.test(file) && !/mmproj/i.test(file) && isSafeFile(file));
   const matches = models.filter((file) => {
     const split = splitParts(file);

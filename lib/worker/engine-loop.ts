@@ -54,7 +54,7 @@ export class EngineLoop {
   }
 
   serve(): void {
-    this.publish(0);
+    this.publish();
     this.options_.port.on("message", (message: ToWorker) => {
       this.receive(message);
       this.run();
@@ -62,7 +62,6 @@ export class EngineLoop {
   }
 
   private run(): void {
-    let steps = Atomics.load(this.control_, header.steps);
     for (;;) {
       for (let next = receiveMessageOnPort(this.options_.port); next !== undefined; next = receiveMessageOnPort(this.options_.port)) {
         this.receive(next.message as ToWorker);
@@ -70,18 +69,16 @@ export class EngineLoop {
       if (this.stopped_) return;
       this.sweep();
       const step = this.scheduler_.compose();
-      if (step === null) break;
+      this.publish();
+      if (step === null) return;
       this.runStep(step);
-      this.publish(++steps);
     }
-    this.publish(steps);
   }
 
-  private publish(steps: number): void {
+  private publish(): void {
     Atomics.store(this.control_, header.queued, this.scheduler_.queued);
     Atomics.store(this.control_, header.running, this.scheduler_.running);
     Atomics.store(this.control_, header.freePages, this.scheduler_.freePages);
-    Atomics.store(this.control_, header.steps, steps);
   }
 
   private receive(message: ToWorker): void {
@@ -162,6 +159,7 @@ export class EngineLoop {
       return;
     }
     this.scheduler_.commit();
+    Atomics.add(this.control_, header.steps, 1);
     this.reportPrompts(step);
     for (let w = 0; w < step.wanted.length; w++) {
       const { sequence, position } = step.wanted[w] as Step["wanted"][number];
@@ -254,6 +252,7 @@ export class EngineLoop {
     this.scheduler_.remove(request.sequence.id);
     this.bySequence_.delete(request.sequence.id);
     this.live_.delete(request.id);
+    this.publish();
   }
 
   private stop(): void {

@@ -29,11 +29,17 @@ export default function startEngine(task: EngineTask): LoadReply {
 function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
   const started = performance.now();
   const { path, isa, threads, control, port, maxSequences } = task;
-  const onProgress = (loadedBytes: number, totalBytes: number): void =>
-    port.postMessage({ type: "load-progress", loadedBytes, totalBytes });
+  let last = { loadedBytes: 0, totalBytes: 0 };
+  const onProgress = (loadedBytes: number, totalBytes: number): void => {
+    last = { loadedBytes, totalBytes };
+    port.postMessage({ type: "load-progress", ...last });
+  };
   const model = binding.modelAcquire(path, threads, control, onProgress);
   handles.model = model;
   const info = binding.modelInfo(model);
+  // The end is always reported, for a shared copy too, whose load reports nothing.
+  const totalBytes = last.totalBytes || info.fileBytes;
+  if (last.loadedBytes < totalBytes || last.totalBytes === 0) onProgress(totalBytes, totalBytes);
   const tokenizer = binding.modelTokenizer(model);
   handles.tokenizer = tokenizer;
   const vocab = binding.vocab(tokenizer);

@@ -29,6 +29,8 @@ export function startEngineWorker(task: Omit<EngineTask, "port">): EngineWorker 
     idleTimeout: Infinity,
     atomics: "disabled",
     recordTiming: false,
+    // The process's own flags (loaders, an inspector) are not for the engine.
+    execArgv: [],
   });
   // An error after the load, with no task running: the exit listener reports it.
   pool.on("error", () => {});

@@ -62,7 +62,9 @@ base::Status split_number(const Part& part, const char* key, uint64_t fallback, 
     case ValueType::kI16:
     case ValueType::kI32:
     case ValueType::kI64:
-      if (value->i < 0) return bad_split(part.path, std::string(key) + ": expected at least 0, found " + std::to_string(value->i));
+      if (value->i < 0) {
+        return bad_split(part.path, std::string(key) + ": expected at least 0, found " + std::to_string(value->i));
+      }
       break;
     case ValueType::kU8:
     case ValueType::kU16:
@@ -126,8 +128,8 @@ base::Status check_further(const Part& first, const SplitInfo& expected, const P
   const base::Status status = split_info(part, &info);
   if (!status.ok()) return status;
   if (info.count != expected.count) {
-    return bad_split(part.path, "split.count: expected " + std::to_string(expected.count) + " as in the first part, found " +
-                                    std::to_string(info.count));
+    return bad_split(part.path, "split.count: expected " + std::to_string(expected.count) +
+                                    " as in the first part, found " + std::to_string(info.count));
   }
   if (part.find("split.no") == nullptr || info.number != number) {
     return bad_split(part.path, "split.no: expected " + std::to_string(number) + ", found " +
@@ -143,8 +145,8 @@ base::Status check_further(const Part& first, const SplitInfo& expected, const P
     const Value* mine = part.find(key);
     const Value* theirs = first.find(key);
     if (mine != nullptr && theirs != nullptr && mine->text != theirs->text) {
-      return bad_split(part.path, std::string(key) + ": expected " + quote(theirs->text) + " as in the first part, found " +
-                                      quote(mine->text));
+      return bad_split(part.path, std::string(key) + ": expected " + quote(theirs->text) +
+                                      " as in the first part, found " + quote(mine->text));
     }
   }
   return {};

@@ -12,15 +12,44 @@ namespace {
 
 using base::TensorType;
 
-void read_nibbles_32(const uint8_t* qs, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = qs[i] & 15;
-    codes[16 + i] = qs[i] >> 4;
+constexpr uint64_t kEachByte = 0x0101010101010101ull;
+
+/// codes[i] = (bytes[i] >> shift) & mask for n bytes (a multiple of 8), eight at a time.
+void take_bits(const uint8_t* bytes, int n, int shift, uint64_t mask, uint8_t* codes) {
+  for (int i = 0; i < n; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes + i, 8);
+    word = (word >> shift) & (mask * kEachByte);
+    std::memcpy(codes + i, &word, 8);
   }
 }
 
+/// codes[i] |= ((bytes[i] >> shift) & mask) << to
+void add_bits(const uint8_t* bytes, int n, int shift, uint64_t mask, int to, uint8_t* codes) {
+  for (int i = 0; i < n; i += 8) {
+    uint64_t word, code;
+    std::memcpy(&word, bytes + i, 8);
+    std::memcpy(&code, codes + i, 8);
+    code |= ((word >> shift) & (mask * kEachByte)) << to;
+    std::memcpy(codes + i, &code, 8);
+  }
+}
+
+void read_nibbles_32(const uint8_t* qs, uint8_t* codes) {
+  take_bits(qs, 16, 0, 15, codes);
+  take_bits(qs, 16, 4, 15, codes + 16);
+}
+
+/// Bit i of qh becomes bit 4 of codes[i]. Copies of a byte, each masked to one bit, plus 127 carry into bit 7 if it is set.
 void add_fifth_bits_32(const uint8_t* qh, uint8_t* codes) {
-  for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | (((qh[i >> 3] >> (i & 7)) & 1) << 4));
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t single = (qh[i] * kEachByte) & 0x8040201008040201ull;
+    const uint64_t bits = ((single + 127 * kEachByte) >> 7) & kEachByte;
+    uint64_t code;
+    std::memcpy(&code, codes + 8 * i, 8);
+    code |= bits << 4;
+    std::memcpy(codes + 8 * i, &code, 8);
+  }
 }
 
 /// Q4_K and Q5_K: eight 6-bit scales and eight 6-bit mins in 12 bytes.
@@ -37,7 +66,7 @@ void read_scales_mins(const uint8_t* packed, BlockCodes& out) {
 void read_q2_k(const uint8_t* block, BlockCodes& out) {
   std::memcpy(out.scales, block, 16);
   const uint8_t* qs = block + 16;
-  for (int i = 0; i < 256; ++i) out.codes[i] = (qs[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
+  for (int s = 0; s < 8; ++s) take_bits(qs + 32 * (s / 4), 32, 2 * (s % 4), 3, out.codes + 32 * s);
   out.d = load_u16(block + 80);
   out.m = load_u16(block + 82);
 }
@@ -46,10 +75,9 @@ void read_q3_k(const uint8_t* block, BlockCodes& out) {
   const uint8_t* hmask = block;
   const uint8_t* qs = block + 32;
   const uint8_t* scales = block + 96;
-  for (int i = 0; i < 256; ++i) {
-    const int low = (qs[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
-    const int high = (hmask[i & 31] >> (i >> 5)) & 1;
-    out.codes[i] = static_cast<uint8_t>(low | (high << 2));
+  for (int s = 0; s < 8; ++s) {
+    take_bits(qs + 32 * (s / 4), 32, 2 * (s % 4), 3, out.codes + 32 * s);
+    add_bits(hmask, 32, s, 1, 2, out.codes + 32 * s);
   }
   for (int i = 0; i < 16; ++i) {
     const int low = (scales[i & 7] >> (4 * (i >> 3))) & 15;
@@ -63,16 +91,17 @@ void read_q4_k(const uint8_t* block, const uint8_t* qs, BlockCodes& out) {
   out.d = load_u16(block);
   out.m = load_u16(block + 2);
   read_scales_mins(block + 4, out);
-  for (int i = 0; i < 256; ++i) out.codes[i] = (qs[(i >> 6) * 32 + (i & 31)] >> (4 * ((i >> 5) & 1))) & 15;
+  for (int s = 0; s < 8; ++s) take_bits(qs + 32 * (s / 2), 32, 4 * (s % 2), 15, out.codes + 32 * s);
 }
 
 void read_q6_k(const uint8_t* block, BlockCodes& out) {
   const uint8_t* ql = block;
   const uint8_t* qh = block + 128;
-  for (int i = 0; i < 256; ++i) {
-    const int low = (ql[(i >> 7) * 64 + (i & 63)] >> (4 * ((i >> 6) & 1))) & 15;
-    const int high = (qh[(i >> 7) * 32 + (i & 31)] >> (2 * ((i >> 5) & 3))) & 3;
-    out.codes[i] = static_cast<uint8_t>(low | (high << 4));
+  for (int half = 0; half < 2; ++half) {
+    uint8_t* codes = out.codes + 128 * half;
+    take_bits(ql + 64 * half, 64, 0, 15, codes);
+    take_bits(ql + 64 * half, 64, 4, 15, codes + 64);
+    for (int s = 0; s < 4; ++s) add_bits(qh + 32 * half, 32, 2 * s, 3, 4, codes + 32 * s);
   }
   std::memcpy(out.scales, block + 192, 16);
   out.d = load_u16(block + 208);
@@ -141,9 +170,7 @@ void read_gguf_block(TensorType type, const uint8_t* block, BlockCodes& out) {
     case TensorType::Q4_K: return read_q4_k(block, block + 16, out);
     case TensorType::Q5_K:
       read_q4_k(block, block + 48, out);
-      for (int i = 0; i < 256; ++i) {
-        out.codes[i] = static_cast<uint8_t>(out.codes[i] | (((block[16 + (i & 31)] >> (i >> 5)) & 1) << 4));
-      }
+      for (int s = 0; s < 8; ++s) add_bits(block + 16, 32, s, 1, 4, out.codes + 32 * s);
       return;
     case TensorType::Q6_K: return read_q6_k(block, out);
     case TensorType::IQ4_XS: return read_iq4_xs(block, out);

@@ -14,56 +14,48 @@ using kernels::HighBits;
 using kernels::LowBits;
 using kernels::PanelShape;
 
-/// 32 codes into one unit, four neighbours of k at a time (they are neighbours in the panel too).
+constexpr uint32_t kEachByte = 0x01010101u;
+
+uint32_t load_four(const uint8_t* bytes) {
+  uint32_t word;
+  std::memcpy(&word, bytes, 4);
+  return word;
+}
+
+void or_four(uint8_t* bytes, uint32_t bits) {
+  const uint32_t word = load_four(bytes) | bits;
+  std::memcpy(bytes, &word, 4);
+}
+
+int low_width(LowBits low) { return low == LowBits::kByte ? 8 : low == LowBits::kNibble ? 4 : 2; }
+
+/// 32 codes into one unit, four neighbours of k at a time: they are neighbours in the panel too.
 void write_unit(const PanelShape& shape, const uint8_t* codes, uint32_t r, uint8_t* unit) {
   uint8_t* low = unit + shape.high_bytes + 4 * r;
   uint8_t* high = unit + 4 * r;
-  switch (shape.low) {
-    case LowBits::kByte:
-      for (int j = 0; j < 8; ++j) std::memcpy(low + 32 * j, codes + 4 * j, 4);
-      break;
-    case LowBits::kNibble:
-      for (int j = 0; j < 4; ++j) {
-        for (int t = 0; t < 4; ++t) {
-          low[32 * j + t] = static_cast<uint8_t>((codes[4 * j + t] & 15) | (codes[16 + 4 * j + t] << 4));
-        }
-      }
-      break;
-    case LowBits::kTwo:
-      for (int k = 0; k < 32; ++k) {
-        const int j = k >> 2;
-        uint8_t& byte = low[32 * (j >> 2) + (k & 3)];
-        byte = static_cast<uint8_t>(byte | ((codes[k] & 3) << (2 * (j & 3))));
-      }
-      break;
-  }
-  if (shape.high == HighBits::kNone) return;
-  const int low_width = shape.low == LowBits::kNibble ? 4 : 2;
-  for (int k = 0; k < 32; ++k) {
-    const int j = k >> 2, t = k & 3, bits = codes[k] >> low_width;
-    uint8_t& byte = shape.high == HighBits::kOne ? high[t] : high[32 * (j >> 2) + t];
-    byte = static_cast<uint8_t>(byte | (bits << (shape.high == HighBits::kOne ? j : 2 * (j & 3))));
+  const int width = low_width(shape.low);
+  for (int j = 0; j < 8; ++j) {
+    const uint32_t four = load_four(codes + 4 * j);
+    if (shape.low == LowBits::kByte) or_four(low + 32 * j, four);
+    if (shape.low == LowBits::kNibble) or_four(low + 32 * (j % 4), (four & (15 * kEachByte)) << (4 * (j / 4)));
+    if (shape.low == LowBits::kTwo) or_four(low + 32 * (j / 4), (four & (3 * kEachByte)) << (2 * (j % 4)));
+    if (shape.high == HighBits::kOne) or_four(high, ((four >> width) & kEachByte) << j);
+    if (shape.high == HighBits::kTwo) or_four(high + 32 * (j / 4), ((four >> width) & (3 * kEachByte)) << (2 * (j % 4)));
   }
 }
 
 void read_unit(const PanelShape& shape, const uint8_t* unit, uint32_t r, uint8_t* codes) {
   const uint8_t* low = unit + shape.high_bytes + 4 * r;
   const uint8_t* high = unit + 4 * r;
-  for (int k = 0; k < 32; ++k) {
-    const int j = k >> 2, t = k & 3;
-    int code = 0, low_width = 8;
-    if (shape.low == LowBits::kByte) {
-      code = low[32 * j + t];
-    } else if (shape.low == LowBits::kNibble) {
-      code = (low[32 * (j & 3) + t] >> (4 * (j >> 2))) & 15;
-      low_width = 4;
-    } else {
-      code = (low[32 * (j >> 2) + t] >> (2 * (j & 3))) & 3;
-      low_width = 2;
-    }
-    if (shape.high == HighBits::kOne) code |= ((high[t] >> j) & 1) << low_width;
-    if (shape.high == HighBits::kTwo) code |= ((high[32 * (j >> 2) + t] >> (2 * (j & 3))) & 3) << low_width;
-    codes[k] = static_cast<uint8_t>(code);
+  const int width = low_width(shape.low);
+  for (int j = 0; j < 8; ++j) {
+    uint32_t four = 0;
+    if (shape.low == LowBits::kByte) four = load_four(low + 32 * j);
+    if (shape.low == LowBits::kNibble) four = (load_four(low + 32 * (j % 4)) >> (4 * (j / 4))) & (15 * kEachByte);
+    if (shape.low == LowBits::kTwo) four = (load_four(low + 32 * (j / 4)) >> (2 * (j % 4))) & (3 * kEachByte);
+    if (shape.high == HighBits::kOne) four |= ((load_four(high) >> j) & kEachByte) << width;
+    if (shape.high == HighBits::kTwo) four |= ((load_four(high + 32 * (j / 4)) >> (2 * (j % 4))) & (3 * kEachByte)) << width;
+    std::memcpy(codes + 4 * j, &four, 4);
   }
 }
 

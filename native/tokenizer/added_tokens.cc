@@ -104,20 +104,25 @@ uint32_t AddedTokens::step(uint32_t node, uint8_t byte) const {
 std::vector<AddedMatch> AddedTokens::find(std::string_view text, bool with_special) const {
   std::vector<AddedMatch> matches;
   if (!any(with_special)) return matches;
+  struct Start {
+    uint32_t begin, node;
+  };
+  std::vector<Start> starts;
   uint32_t node = 0;
   for (size_t i = text.size(); i-- > 0;) {
     node = step(node, static_cast<uint8_t>(text[i]));
     const Output& output = with_special ? nodes_[node].all : nodes_[node].plain;
-    if (output.id >= 0) matches.push_back({i, i + output.size_bytes, output.id});
+    if (output.id >= 0) starts.push_back({static_cast<uint32_t>(i), node});
   }
-  std::reverse(matches.begin(), matches.end());
-  size_t kept = 0, from = 0;
-  for (const AddedMatch& match : matches) {
-    if (match.begin < from) continue;
-    from = match.end;
-    matches[kept++] = match;
+  size_t from = 0;
+  for (size_t i = starts.size(); i-- > 0;) {
+    const size_t begin = starts[i].begin;
+    if (begin < from) continue;
+    const Node& found = nodes_[starts[i].node];
+    const Output& output = with_special ? found.all : found.plain;
+    from = begin + output.size_bytes;
+    matches.push_back({begin, from, output.id});
   }
-  matches.resize(kept);
   return matches;
 }
 

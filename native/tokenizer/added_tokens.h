@@ -28,7 +28,7 @@ class AddedTokens {
  public:
   void build(const std::vector<AddedToken>& tokens);
   bool any(bool with_special) const { return with_special ? any_ : any_plain_; }
-  /// Matches in ascending order, not overlapping.
+  /// Matches in ascending order, not overlapping. Text below 4 GiB.
   std::vector<AddedMatch> find(std::string_view text, bool with_special) const;
 
  private:

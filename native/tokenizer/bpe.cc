@@ -84,16 +84,23 @@ class BpeTokenizer final : public VocabTokenizer {
 
  protected:
   void encode_text(std::string_view text, bool, MergeScratch& scratch, std::vector<int32_t>& ids) const override {
-    std::vector<size_t> ends, spare;
-    split_words(*pre_, text, ends, spare);
-    size_t begin = 0;
-    for (const size_t end : ends) {
-      encode_word(text.substr(begin, end - begin), scratch, ids);
-      begin = end;
-    }
+    Encoder encoder(*this, scratch, ids);
+    split_words(*pre_, text, encoder);
   }
 
  private:
+  class Encoder final : public WordSink {
+   public:
+    Encoder(const BpeTokenizer& tokenizer, MergeScratch& scratch, std::vector<int32_t>& ids)
+        : tokenizer_(tokenizer), scratch_(scratch), ids_(ids) {}
+    void word(std::string_view word) override { tokenizer_.encode_word(word, scratch_, ids_); }
+
+   private:
+    const BpeTokenizer& tokenizer_;
+    MergeScratch& scratch_;
+    std::vector<int32_t>& ids_;
+  };
+
   void load_pieces(const VocabSource& source) {
     size_t n_bytes = 0;
     for (const std::string& token : source.tokens) n_bytes += token.size();
@@ -157,9 +164,12 @@ class BpeTokenizer final : public VocabTokenizer {
         return;
       }
     }
-    // Symbols count bytes in 32 bits; a word this long is cut, which no real text reaches.
-    constexpr size_t kMaxWordBytes = size_t{1} << 30;
-    for (; word.size() > kMaxWordBytes; word.remove_prefix(kMaxWordBytes)) merge_word(word.substr(0, kMaxWordBytes), scratch, ids);
+    while (word.size() > kMaxWordBytes) {
+      size_t size = kMaxWordBytes;
+      while ((static_cast<uint8_t>(word[size]) & 0xC0) == 0x80) --size;
+      merge_word(word.substr(0, size), scratch, ids);
+      word.remove_prefix(size);
+    }
     merge_word(word, scratch, ids);
   }
 

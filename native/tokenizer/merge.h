@@ -1,7 +1,7 @@
 // The merge loop both vocabularies share: again and again the adjacent pair of the lowest rank becomes one symbol, the
 // leftmost of equals first, until no pair has a rank.
 //
-// Contract: one MergeScratch per thread. `lookup(left, right, merge)` fills a Merge and returns true when the pair
+// Contract: words of up to kMaxWordBytes; one MergeScratch per thread. `lookup(left, right, merge)` fills a Merge and returns true when the pair
 // merges. Short words scan for the minimum. Long ones keep one queue of positions per rank: positions nearly
 // always arrive in ascending order and are appended, the few others go to a heap, so a word of n symbols costs
 // O(n + late · log n) and not a heap operation for every pair.
@@ -63,6 +63,9 @@ struct MergeScratch {
   std::vector<PositionQueue> queues;
   std::vector<uint32_t> ranks;          ///< min-heap of ranks with a queue
 };
+
+/// Longer words are cut: no real text has one, and it bounds the scratch of a call to some 32 MB.
+constexpr size_t kMaxWordBytes = size_t{1} << 20;
 
 /// Words of up to this many symbols scan for the minimum.
 constexpr size_t kShortWord = 40;

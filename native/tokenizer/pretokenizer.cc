@@ -287,37 +287,31 @@ class Piece {
   const UnicodeTable& table_;
 };
 
-void split_piece(const Stage& stage, const char* text, size_t begin, size_t end, std::vector<size_t>& ends) {
+/// Recursion depth is the number of stages, which the table fixes.
+void split_piece(const Stage* stage, const char* text, size_t begin, size_t end, WordSink& sink) {
+  if (stage->kind == Stage::kEnd) {
+    sink.word({text + begin, end - begin});
+    return;
+  }
   const Piece piece(text, begin, end);
   size_t at = begin, gap = begin;
   while (at < end) {
-    const size_t stop = piece.match(stage, at);
+    const size_t stop = piece.match(*stage, at);
     if (stop == at) {
       at += piece.read(at).size_bytes;
       continue;
     }
-    if (gap < at) ends.push_back(at);
-    ends.push_back(stop);
+    if (gap < at) split_piece(stage + 1, text, gap, at, sink);
+    split_piece(stage + 1, text, at, stop, sink);
     at = gap = stop;
   }
-  if (gap < end) ends.push_back(end);
+  if (gap < end) split_piece(stage + 1, text, gap, end, sink);
 }
 
 }  // namespace
 
-void split_words(const PreTokenizer& pre, std::string_view text, std::vector<size_t>& ends, std::vector<size_t>& scratch) {
-  ends.clear();
-  if (text.empty()) return;
-  ends.push_back(text.size());
-  for (const Stage* stage = pre.stages; stage->kind != Stage::kEnd; ++stage) {
-    scratch.clear();
-    size_t begin = 0;
-    for (const size_t end : ends) {
-      split_piece(*stage, text.data(), begin, end, scratch);
-      begin = end;
-    }
-    ends.swap(scratch);
-  }
+void split_words(const PreTokenizer& pre, std::string_view text, WordSink& sink) {
+  if (!text.empty()) split_piece(pre.stages, text.data(), 0, text.size(), sink);
 }
 
 }  // namespace lutra::tokenizer

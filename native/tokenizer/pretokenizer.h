@@ -2,14 +2,13 @@
 //
 // A pre-tokenizer is a short pipeline of stages. Each stage cuts every piece of the one before into its matches and
 // the gaps between them; look-aheads of a pattern end at the piece's end. Hand-written scanners, linear in the text,
-// no recursion. Contract: text is valid UTF-8.
+// recursion over the stages (at most 6) only. Contract: text is valid UTF-8.
 // Source: the patterns of the models' tokenizer.json files and GGUF's names for them (tokenizer.ggml.pre).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 namespace lutra::tokenizer {
 
@@ -58,7 +57,16 @@ struct PreTokenizer {
 /// nullptr for names this engine does not know exactly. "" and "default" are the format's documented default.
 const PreTokenizer* find_pretokenizer(std::string_view name);
 
-/// Ascending end offsets of the words of `text`; the last is text.size(). Both vectors are overwritten.
-void split_words(const PreTokenizer& pre, std::string_view text, std::vector<size_t>& ends, std::vector<size_t>& scratch);
+/// Takes the words of a text in order.
+class WordSink {
+ public:
+  virtual void word(std::string_view word) = 0;
+
+ protected:
+  ~WordSink() = default;
+};
+
+/// Gives every word of `text` to the sink; together they are the text. Allocates nothing.
+void split_words(const PreTokenizer& pre, std::string_view text, WordSink& sink);
 
 }  // namespace lutra::tokenizer

@@ -98,8 +98,7 @@ class SpmTokenizer final : public VocabTokenizer {
     while (at < escaped.size()) {
       const CodePoint c = read_code_point(escaped.data() + at);
       const bool cut = c.value == kBlankCodePoint && !may_precede_blank(previous);
-      // Symbols count bytes in 32 bits; a word this long is cut, which no real text reaches.
-      if (at > begin && (cut || at - begin >= kMaxWordBytes)) {
+      if (at > begin && (cut || at - begin + 4 > kMaxWordBytes)) {
         encode_word(std::string_view(escaped).substr(begin, at - begin), scratch, ids);
         begin = at;
       }
@@ -111,7 +110,6 @@ class SpmTokenizer final : public VocabTokenizer {
 
  private:
   static constexpr uint32_t kBlankCodePoint = 0x2581;
-  static constexpr size_t kMaxWordBytes = size_t{1} << 30;
 
   bool may_precede_blank(uint32_t code_point) const {
     return std::binary_search(before_blank_.begin(), before_blank_.end(), code_point);

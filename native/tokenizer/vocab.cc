@@ -145,26 +145,36 @@ bool VocabTokenizer::is_control(int32_t id) const {
   return type == TokenType::kControl || type == TokenType::kUnknown || type == TokenType::kUnused;
 }
 
-std::vector<int32_t> VocabTokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
-  std::string storage;
-  const std::string_view text = repair_utf8(utf8, storage);
-  std::vector<int32_t> ids;
-  MergeScratch scratch;
-  if (options.add_special && info_.add_bos && info_.bos >= 0) ids.push_back(info_.bos);
+void VocabTokenizer::encode_slice(std::string_view text, bool parse_special, MergeScratch& scratch,
+                                  std::vector<int32_t>& ids) const {
   size_t from = 0;
   bool after_special = true;
-  for (const AddedMatch& match : added_.find(text, options.parse_special)) {
-    if (match.begin < from) continue;  // cannot happen: only stripped blanks lie before `from`
+  for (const AddedMatch& match : added_.find(text, parse_special)) {
     if (match.begin > from) encode_text(text.substr(from, match.begin - from), after_special, scratch, ids);
     ids.push_back(match.id);
     from = match.end;
     after_special = true;
-    if (strip_after_special_ && type_of(match.id) == TokenType::kControl && match.id != info_.bos && match.id != info_.eos &&
-        match.id != info_.unk) {
-      while (from < text.size() && is_blank(text[from])) ++from;
-    }
+    const bool plain = match.id == info_.bos || match.id == info_.eos || match.id == info_.unk;
+    if (!strip_after_special_ || plain || type_of(match.id) != TokenType::kControl) continue;
+    while (from < text.size() && is_blank(text[from])) ++from;
   }
   if (from < text.size()) encode_text(text.substr(from), after_special, scratch, ids);
+}
+
+std::vector<int32_t> VocabTokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
+  // Positions are 32 bits wide; no string of JavaScript reaches this.
+  constexpr size_t kSliceBytes = size_t{1} << 31;
+  std::string storage;
+  std::string_view text = repair_utf8(utf8, storage);
+  std::vector<int32_t> ids;
+  MergeScratch scratch;
+  if (options.add_special && info_.add_bos && info_.bos >= 0) ids.push_back(info_.bos);
+  while (!text.empty()) {
+    size_t size = std::min(text.size(), kSliceBytes);
+    while (size < text.size() && (static_cast<uint8_t>(text[size]) & 0xC0) == 0x80) --size;
+    encode_slice(text.substr(0, size), options.parse_special, scratch, ids);
+    text.remove_prefix(size);
+  }
   if (options.add_special && info_.add_eos && info_.eos >= 0) ids.push_back(info_.eos);
   return ids;
 }

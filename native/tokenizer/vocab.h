@@ -58,6 +58,7 @@ class VocabTokenizer : public Tokenizer {
   bool strip_after_special_ = false;  ///< phi-3: whitespace after a control token belongs to it
 
  private:
+  void encode_slice(std::string_view text, bool parse_special, MergeScratch& scratch, std::vector<int32_t>& ids) const;
   base::Status load_types(const VocabSource& source);
   base::Status load_special_ids(const VocabSource& source);
   void find_end_of_generation(const VocabSource& source, int32_t eom);

@@ -201,7 +201,9 @@ int main(int argc, char** argv) {
   }
   std::printf("%zu files, %llu mutations in %.1f s\n", seeds.size(), static_cast<unsigned long long>(count),
               seconds_since(start));
-  for (const auto& [code, times] : outcomes) std::printf("  %-24s %llu\n", code.c_str(), static_cast<unsigned long long>(times));
+  for (const auto& [code, times] : outcomes) {
+    std::printf("  %-24s %llu\n", code.c_str(), static_cast<unsigned long long>(times));
+  }
   return ok ? 0 : 1;
 }
 #endif

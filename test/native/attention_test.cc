@@ -215,7 +215,10 @@ void test_poison() {
   for (const KernelTable* table : all_tables()) {
     for (const uint16_t poison : {kHalfNan, uint16_t{0x7c00}}) {
       Tile tile = random_tile(random, 64, 7);
-      for (size_t i = 0; i < 7; ++i) tile.first[i] = tile.begin, tile.last[i] = tile.begin + 90 + static_cast<uint32_t>(i);
+      for (uint32_t i = 0; i < 7; ++i) {
+        tile.first[i] = tile.begin;
+        tile.last[i] = tile.begin + 90 + i;
+      }
       tile.fill_pages(random, *table);
       const Output clean = run(*table, tile, all_queries(tile));
       (*tile.v[2])[(93 - 64) * 64 + 3] = poison;  // position 93: queries 4.. see it
@@ -226,15 +229,16 @@ void test_poison() {
       }
       for (uint32_t d = 0; d < 64; ++d) (*tile.k[2])[d * kPagePositions + (93 - 64)] = poison;
       const Output keys = run(*table, tile, all_queries(tile));
-      for (size_t i = 0; i < 4; ++i) CHECK(same_query(keys, i, clean, i, 64) == true);
+      for (size_t i = 0; i < 4; ++i) CHECK(same_query(keys, i, clean, i, 64));
       for (size_t i = 4; i < 7; ++i) CHECK(!std::isfinite(keys.sum[i]) && std::isnan(keys.acc[i * 64 + 9]));
     }
   }
 }
 
 void test_half_stores() {
-  std::vector<float> values = {0.0f, -0.0f, 1.0f, 65504.0f, 65519.9f, 65520.0f, -1e6f, kInf, 5.9604645e-8f, 2.9802322e-8f,
-                               2.9802326e-8f, 8.940697e-8f, 6.1035156e-5f, 6.097555e-5f, 1e-10f, std::nanf("")};
+  std::vector<float> values = {0.0f,          -0.0f,          1.0f,          65504.0f,      65519.9f,     65520.0f,
+                               -1e6f,         kInf,           5.9604645e-8f, 2.9802322e-8f, 2.9802326e-8f, 8.940697e-8f,
+                               6.1035156e-5f, 6.097555e-5f,   1e-10f,        std::nanf("")};
   std::mt19937 random(3);
   while (values.size() < 4096) values.push_back(std::bit_cast<float>(static_cast<uint32_t>(random())));
   for (uint32_t bits = 0x38000000u; values.size() < 8192; bits += 0x1000u) values.push_back(std::bit_cast<float>(bits));
@@ -272,7 +276,6 @@ void test_merge() {
   for (const uint32_t head_dim : {8u, 64u, 136u}) {
     Tile tile = random_tile(random, head_dim, 1);
     tile.begin = 0;
-    std::vector<Output> parts;
     Output reference;
     for (const KernelTable* table : all_tables()) {
       random.seed(head_dim);
@@ -281,7 +284,6 @@ void test_merge() {
       double exact_sum = 0.0, exact = 0.0;
       std::normal_distribution<float> normal(0.0f, 3.0f);
       GuardedArray<float> tile_acc(head_dim, Guard::kAfter);
-      std::vector<std::pair<double, double>> terms;
       for (int part = 0; part < 6; ++part) {
         const float tile_max = part % 3 == 1 ? -kInf : normal(random);
         for (uint32_t d = 0; d < head_dim; ++d) tile_acc[d] = normal(random);

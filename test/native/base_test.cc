@@ -26,7 +26,8 @@ void test_cpu() {
   CHECK(!isa_available(Isa::kAvx512));
   CHECK_EQ(std::string(isa_name(Isa::kAvx2)), "avx2");
 #if defined(__x86_64__)
-  const bool expected = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool expected =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   CHECK_EQ(isa_available(Isa::kAvx2), expected);
 #endif
   const ThreadBudget budget = default_threads();

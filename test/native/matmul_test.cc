@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "kernels/scalar/matmul_lanes.h"
 #include "kernels/scalar/scalar.h"
 #if defined(__x86_64__)
 #include "kernels/avx2/avx2.h"
@@ -206,6 +207,44 @@ void extremes() {
   for (float value : {1.0f, -1.0f}) compare(lowest, Activations(3, 64, std::vector<float>(3 * 64, value)), Touch::kEnd);
 }
 
+/// The scalar twin's own fused multiply-add against the library's: any bits, exact midpoints, subnormals.
+void fused_multiply_add_is_exact() {
+  std::mt19937 random(29);
+  int wrong = 0, midpoints = 0;
+  for (int i = 0; i < 400000; ++i) {
+    float a[8], b[8], acc[8], expected[8];
+    for (int lane = 0; lane < 8; ++lane) {
+      uint32_t bits[3] = {static_cast<uint32_t>(random()), static_cast<uint32_t>(random()), static_cast<uint32_t>(random())};
+      if (i % 4 == 1) {
+        // Few bits, exponents about 24 apart: sums that often are, or just miss, a midpoint of two floats.
+        for (uint32_t& word : bits) word = (word & 0x80070000u) | ((124 + ((word >> 3) & 7)) << 23);
+        bits[2] += 13u << 23 | (random() & 1u);
+        bits[1] -= 12u << 23;
+      }
+      if (i % 4 == 2) {
+        // Products around the subnormal border.
+        for (uint32_t& word : bits) word = (word & 0x807FFFFFu) | ((60 + ((word >> 3) & 7)) << 23);
+        bits[2] = (bits[2] & 0x807FFFFFu) | ((random() & 3u) << 23);
+      }
+      std::memcpy(&a[lane], &bits[0], 4);
+      std::memcpy(&b[lane], &bits[1], 4);
+      std::memcpy(&acc[lane], &bits[2], 4);
+      expected[lane] = std::fma(a[lane], b[lane], acc[lane]);
+      const double sum = double{a[lane]} * b[lane] + acc[lane];
+      uint64_t sum_bits;
+      std::memcpy(&sum_bits, &sum, 8);
+      midpoints += (sum_bits & 0x1FFFFFFF) == 0x10000000 ? 1 : 0;
+    }
+    kernels::scalar::fma8(a, b, acc);
+    for (int lane = 0; lane < 8; ++lane) {
+      const bool both_nan = std::isnan(acc[lane]) && std::isnan(expected[lane]);
+      wrong += both_nan || std::memcmp(&acc[lane], &expected[lane], 4) == 0 ? 0 : 1;
+    }
+  }
+  CHECK_EQ(wrong, 0);
+  CHECK(midpoints > 1000);
+}
+
 /// Enough columns for several column blocks.
 void many_columns() {
   std::mt19937 random(23);
@@ -229,5 +268,6 @@ int main() {
   writes_only_its_rows();
   extremes();
   many_columns();
+  fused_multiply_add_is_exact();
   return lutra_test_summary();
 }

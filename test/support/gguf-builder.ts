@@ -14,17 +14,46 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 export const valueTypeIds = {
-  u8: 0, i8: 1, u16: 2, i16: 3, u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9, u64: 10, i64: 11, f64: 12,
+  u8: 0,
+  i8: 1,
+  u16: 2,
+  i16: 3,
+  u32: 4,
+  i32: 5,
+  f32: 6,
+  bool: 7,
+  string: 8,
+  array: 9,
+  u64: 10,
+  i64: 11,
+  f64: 12,
 } as const;
 export type ValueTypeName = keyof typeof valueTypeIds;
 export type ScalarTypeName = Exclude<ValueTypeName, "array">;
 
 /** id, elements per block, bytes per block. */
 export const tensorTypes = {
-  F32: [0, 1, 4], F16: [1, 1, 2], Q4_0: [2, 32, 18], Q4_1: [3, 32, 20], Q5_0: [6, 32, 22], Q5_1: [7, 32, 24],
-  Q8_0: [8, 32, 34], Q8_1: [9, 32, 36], Q2_K: [10, 256, 84], Q3_K: [11, 256, 110], Q4_K: [12, 256, 144],
-  Q5_K: [13, 256, 176], Q6_K: [14, 256, 210], IQ2_XXS: [16, 256, 66], IQ4_NL: [20, 32, 18], IQ4_XS: [23, 256, 136],
-  I32: [26, 1, 4], F64: [28, 1, 8], BF16: [30, 1, 2], TQ1_0: [34, 256, 54], MXFP4: [39, 32, 17],
+  F32: [0, 1, 4],
+  F16: [1, 1, 2],
+  Q4_0: [2, 32, 18],
+  Q4_1: [3, 32, 20],
+  Q5_0: [6, 32, 22],
+  Q5_1: [7, 32, 24],
+  Q8_0: [8, 32, 34],
+  Q8_1: [9, 32, 36],
+  Q2_K: [10, 256, 84],
+  Q3_K: [11, 256, 110],
+  Q4_K: [12, 256, 144],
+  Q5_K: [13, 256, 176],
+  Q6_K: [14, 256, 210],
+  IQ2_XXS: [16, 256, 66],
+  IQ4_NL: [20, 32, 18],
+  IQ4_XS: [23, 256, 136],
+  I32: [26, 1, 4],
+  F64: [28, 1, 8],
+  BF16: [30, 1, 2],
+  TQ1_0: [34, 256, 54],
+  MXFP4: [39, 32, 17],
 } as const;
 export type TensorTypeName = keyof typeof tensorTypes;
 
@@ -79,7 +108,11 @@ export const value = {
   f32: (v: number): GgufValue => ({ type: "f32", value: v }),
   bool: (v: boolean): GgufValue => ({ type: "bool", value: v }),
   string: (v: string | Uint8Array): GgufValue => ({ type: "string", value: v }),
-  array: (elementType: ScalarTypeName, values: readonly Scalar[]): GgufValue => ({ type: "array", elementType, values }),
+  array: (elementType: ScalarTypeName, values: readonly Scalar[]): GgufValue => ({
+    type: "array",
+    elementType,
+    values,
+  }),
   raw: (typeId: number, raw: Uint8Array): GgufValue => ({ typeId, raw }),
 };
 
@@ -102,31 +135,84 @@ export class ByteWriter {
     return at;
   }
 
-  u8(v: number): this { const at = this.room(1); this.view.setUint8(at, v); return this; }
-  u16(v: number): this { const at = this.room(2); this.view.setUint16(at, v, true); return this; }
-  u32(v: number): this { const at = this.room(4); this.view.setUint32(at, v, true); return this; }
-  u64(v: bigint): this { const at = this.room(8); this.view.setBigUint64(at, BigInt.asUintN(64, v), true); return this; }
-  f32(v: number): this { const at = this.room(4); this.view.setFloat32(at, v, true); return this; }
-  f64(v: number): this { const at = this.room(8); this.view.setFloat64(at, v, true); return this; }
-  raw(v: Uint8Array): this { const at = this.room(v.length); this.bytes.set(v, at); return this; }
+  u8(v: number): this {
+    const at = this.room(1);
+    this.view.setUint8(at, v);
+    return this;
+  }
+  u16(v: number): this {
+    const at = this.room(2);
+    this.view.setUint16(at, v, true);
+    return this;
+  }
+  u32(v: number): this {
+    const at = this.room(4);
+    this.view.setUint32(at, v, true);
+    return this;
+  }
+  u64(v: bigint): this {
+    const at = this.room(8);
+    this.view.setBigUint64(at, BigInt.asUintN(64, v), true);
+    return this;
+  }
+  f32(v: number): this {
+    const at = this.room(4);
+    this.view.setFloat32(at, v, true);
+    return this;
+  }
+  f64(v: number): this {
+    const at = this.room(8);
+    this.view.setFloat64(at, v, true);
+    return this;
+  }
+  raw(v: Uint8Array): this {
+    const at = this.room(v.length);
+    this.bytes.set(v, at);
+    return this;
+  }
   string(v: string | Uint8Array): this {
     const bytes = typeof v === "string" ? Buffer.from(v, "utf8") : v;
     return this.u64(BigInt(bytes.length)).raw(bytes);
   }
-  padTo(alignment: number): this { while (this.length % alignment !== 0) this.u8(0); return this; }
-  finish(): Uint8Array { return this.bytes.slice(0, this.length); }
+  padTo(alignment: number): this {
+    while (this.length % alignment !== 0) this.u8(0);
+    return this;
+  }
+  finish(): Uint8Array {
+    return this.bytes.slice(0, this.length);
+  }
 }
 
 function writeScalar(out: ByteWriter, type: ScalarTypeName, v: Scalar): void {
   switch (type) {
-    case "u8": case "i8": out.u8(Number(v) & 0xff); break;
-    case "bool": out.u8(v === true ? 1 : Number(v) & 0xff); break;
-    case "u16": case "i16": out.u16(Number(v) & 0xffff); break;
-    case "u32": case "i32": out.u32(Number(v) >>> 0); break;
-    case "u64": case "i64": out.u64(BigInt(v as number | bigint)); break;
-    case "f32": out.f32(Number(v)); break;
-    case "f64": out.f64(Number(v)); break;
-    case "string": out.string(v as string | Uint8Array); break;
+    case "u8":
+    case "i8":
+      out.u8(Number(v) & 0xff);
+      break;
+    case "bool":
+      out.u8(v === true ? 1 : Number(v) & 0xff);
+      break;
+    case "u16":
+    case "i16":
+      out.u16(Number(v) & 0xffff);
+      break;
+    case "u32":
+    case "i32":
+      out.u32(Number(v) >>> 0);
+      break;
+    case "u64":
+    case "i64":
+      out.u64(BigInt(v as number | bigint));
+      break;
+    case "f32":
+      out.f32(Number(v));
+      break;
+    case "f64":
+      out.f64(Number(v));
+      break;
+    case "string":
+      out.string(v as string | Uint8Array);
+      break;
   }
 }
 
@@ -201,9 +287,13 @@ export function withMetadata(spec: GgufSpec, changes: Record<string, GgufValue |
 }
 
 /** The spec with one tensor changed or, when `change` gives undefined, removed. */
-export function withTensor(spec: GgufSpec, name: string, change: (tensor: GgufTensor) => GgufTensor | undefined): GgufSpec {
+export function withTensor(
+  spec: GgufSpec,
+  name: string,
+  change: (tensor: GgufTensor) => GgufTensor | undefined,
+): GgufSpec {
   if (!spec.tensors.some((tensor) => tensor.name === name)) throw new Error(`no tensor ${name}`);
-  const tensors = spec.tensors.flatMap((tensor) => (tensor.name === name ? change(tensor) ?? [] : tensor));
+  const tensors = spec.tensors.flatMap((tensor) => (tensor.name === name ? (change(tensor) ?? []) : tensor));
   return { ...spec, tensors };
 }
 
@@ -217,7 +307,9 @@ export const partName = (name: string, number: number, count: number): string =>
 /** The parts of a split model: all metadata in the first, tensors in runs of about equal number. */
 export function splitSpec(spec: GgufSpec, count: number): GgufSpec[] {
   const split = (number: number): Record<string, GgufValue> => ({
-    "split.no": value.u16(number), "split.count": value.u16(count), "split.tensors.count": value.i32(spec.tensors.length),
+    "split.no": value.u16(number),
+    "split.count": value.u16(count),
+    "split.tensors.count": value.i32(spec.tensors.length),
   });
   const share = Math.ceil(spec.tensors.length / count);
   return Array.from({ length: count }, (_, number) => {

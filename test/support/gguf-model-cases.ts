@@ -3,14 +3,23 @@
  * catalogue of bad inputs, each with the code it must get, plus neighbours that must load ("OK").
  */
 import {
-  buildModel, value, vocabularyOnly, withMetadata, withTensor, type GgufSpec, type GgufTensor, type GgufValue, type TensorTypeName,
+  buildModel,
+  value,
+  vocabularyOnly,
+  withMetadata,
+  withTensor,
+  type GgufSpec,
+  type GgufTensor,
+  type GgufValue,
+  type TensorTypeName,
 } from "./gguf-builder.js";
+import { bpeVocabulary } from "./gguf-vocabulary.js";
 import { randomTensor, withFloat } from "./gguf-weights.js";
 
 export interface ModelCase {
   name: string;
-  /** Codes that are right; the first one is the expected spelling. */
-  codes: readonly string[];
+  /** The code it must get, or "OK". */
+  code: string;
   /** What the message must name. */
   says?: string;
   spec: GgufSpec;
@@ -19,9 +28,9 @@ export interface ModelCase {
 const base = buildModel();
 const spm = buildModel({ tokenizer: "spm" });
 
-const key = (name: string, v: GgufValue | undefined, problem: string, ...codes: string[]): ModelCase => ({
+const key = (name: string, v: GgufValue | undefined, problem: string, code = "MODEL_BAD_METADATA"): ModelCase => ({
   name: `${problem}: ${name}`,
-  codes: codes.length > 0 ? codes : ["MODEL_BAD_METADATA"],
+  code,
   says: name,
   spec: withMetadata(base, { [name]: v }),
 });
@@ -38,7 +47,7 @@ const typeCases: ModelCase[] = [
   key("llama.block_count", undefined, "G7 missing"),
   key("llama.attention.layer_norm_rms_epsilon", undefined, "G7 missing"),
   key("general.architecture", value.string("mamba"), "unknown architecture", "MODEL_UNSUPPORTED_ARCH"),
-  { name: "vocabulary without weights", codes: ["MODEL_NO_WEIGHTS"], spec: vocabularyOnly() },
+  { name: "vocabulary without weights", code: "MODEL_NO_WEIGHTS", spec: vocabularyOnly() },
 ];
 
 const rangeCases: ModelCase[] = [
@@ -56,19 +65,34 @@ const rangeCases: ModelCase[] = [
   key("llama.attention.key_length", value.u32(1024), "G9 head size"),
   key("llama.rope.dimension_count", value.u32(15), "G9 odd"),
   key("llama.rope.dimension_count", value.u32(32), "G9 larger than a head"),
-  ...[0, -1e-6, Number.NaN, Number.POSITIVE_INFINITY].map((x) => key("llama.attention.layer_norm_rms_epsilon", value.f32(x), `G9 ${x}`)),
+  ...[0, -1e-6, Number.NaN, Number.POSITIVE_INFINITY].map((x) =>
+    key("llama.attention.layer_norm_rms_epsilon", value.f32(x), `G9 ${x}`),
+  ),
   ...[0, -1, Number.NaN, Number.POSITIVE_INFINITY].map((x) => key("llama.rope.freq_base", value.f32(x), `G9 ${x}`)),
-  key("llama.expert_count", value.u32(8), "G9 experts", "MODEL_UNSUPPORTED_ARCH", "MODEL_BAD_METADATA"),
+  key("llama.expert_count", value.u32(8), "G9 experts", "MODEL_UNSUPPORTED_ARCH"),
   key("llama.rope.scaling.type", value.string("sideways"), "unknown scaling", "MODEL_UNSUPPORTED_ARCH"),
 ];
 
-const tensor = (name: string, problem: string, code: string, change: (t: GgufTensor) => GgufTensor | undefined, from = base): ModelCase => ({
-  name: `${problem}: ${name}`, codes: [code], says: code === "OK" ? undefined : name, spec: withTensor(from, name, change),
+const tensor = (
+  name: string,
+  problem: string,
+  code: string,
+  change: (t: GgufTensor) => GgufTensor | undefined,
+  from = base,
+): ModelCase => ({
+  name: `${problem}: ${name}`,
+  code,
+  says: code === "OK" ? undefined : name,
+  spec: withTensor(from, name, change),
 });
 const gone = (): undefined => undefined;
-const reshaped = (...shape: number[]) => (t: GgufTensor): GgufTensor => ({
-  ...t, shape, data: new Uint8Array(shape.reduce((product, dim) => product * dim, 4)),
-});
+const reshaped =
+  (...shape: number[]) =>
+  (t: GgufTensor): GgufTensor => ({
+    ...t,
+    shape,
+    data: new Uint8Array(shape.reduce((product, dim) => product * dim, 4)),
+  });
 
 const shapeCases: ModelCase[] = [
   tensor("token_embd.weight", "G14 missing", "MODEL_MISSING_TENSOR", gone),
@@ -76,8 +100,20 @@ const shapeCases: ModelCase[] = [
   tensor("blk.1.ffn_down.weight", "G14 missing", "MODEL_MISSING_TENSOR", gone),
   tensor("blk.0.attn_norm.weight", "G14 missing", "MODEL_MISSING_TENSOR", gone),
   tensor("blk.1.attn_k.bias", "G14 missing", "MODEL_MISSING_TENSOR", gone, buildModel({ architecture: "qwen2" })),
-  tensor("blk.1.attn_q_norm.weight", "G14 missing", "MODEL_MISSING_TENSOR", gone, buildModel({ architecture: "qwen3" })),
-  tensor("blk.5.post_ffw_norm.weight", "G14 missing", "MODEL_MISSING_TENSOR", gone, buildModel({ architecture: "gemma3" })),
+  tensor(
+    "blk.1.attn_q_norm.weight",
+    "G14 missing",
+    "MODEL_MISSING_TENSOR",
+    gone,
+    buildModel({ architecture: "qwen3" }),
+  ),
+  tensor(
+    "blk.5.post_ffw_norm.weight",
+    "G14 missing",
+    "MODEL_MISSING_TENSOR",
+    gone,
+    buildModel({ architecture: "gemma3" }),
+  ),
   tensor("output.weight", "no output: the embedding is used", "OK", gone),
   tensor("blk.0.attn_k.weight", "G14 transposed", "MODEL_BAD_SHAPE", reshaped(32, 64)),
   tensor("blk.0.attn_q.weight", "G14 rows", "MODEL_BAD_SHAPE", reshaped(64, 63)),
@@ -87,27 +123,42 @@ const shapeCases: ModelCase[] = [
   tensor("output.weight", "G14 rows", "MODEL_BAD_SHAPE", reshaped(64, 319)),
   {
     ...tensor("token_embd.weight", "G9 rows differ from the vocabulary", "MODEL_BAD_METADATA", reshaped(64, 319)),
-    codes: ["MODEL_BAD_METADATA", "MODEL_BAD_SHAPE"],
+    code: "MODEL_BAD_METADATA",
   },
-  { name: "extra tensor is ignored", codes: ["OK"], spec: { ...base, tensors: [...base.tensors, { ...(base.tensors[1] as GgufTensor), name: "extra.weight" }] } },
   {
-    name: "types differ from tensor to tensor", codes: ["OK"],
-    spec: buildModel({ type: (name) => (name.includes("attn_v") ? "Q6_K" : name.startsWith("blk.0") ? "Q4_K" : "Q8_0") }),
+    name: "extra tensor is ignored",
+    code: "OK",
+    spec: { ...base, tensors: [...base.tensors, { ...(base.tensors[1] as GgufTensor), name: "extra.weight" }] },
   },
-  ...(["Q8_1", "IQ2_XXS", "TQ1_0", "MXFP4"] as TensorTypeName[]).map((type): ModelCase => ({
-    name: `G12 ${type}`, codes: ["MODEL_UNSUPPORTED_TYPE"], says: type,
-    spec: buildModel({ type: (name) => (name === "blk.1.ffn_up.weight" ? type : "Q4_K") }),
-  })),
+  {
+    name: "types differ from tensor to tensor",
+    code: "OK",
+    spec: buildModel({
+      type: (name) => (name.includes("attn_v") ? "Q6_K" : name.startsWith("blk.0") ? "Q4_K" : "Q8_0"),
+    }),
+  },
+  ...(["Q8_1", "IQ2_XXS", "TQ1_0", "MXFP4"] as TensorTypeName[]).map(
+    (type): ModelCase => ({
+      name: `G12 ${type}`,
+      code: "MODEL_UNSUPPORTED_TYPE",
+      says: type,
+      spec: buildModel({ type: (name) => (name === "blk.1.ffn_up.weight" ? type : "Q4_K") }),
+    }),
+  ),
   tensor("blk.1.ffn_norm.weight", "G12 norm of integers", "MODEL_UNSUPPORTED_TYPE", (t) => ({ ...t, type: "I32" })),
 ];
 
 /** Two bytes of the tensor set: a half-precision scale of a block, or an element. */
-const half = (offset: number, bits: number) => (t: GgufTensor): GgufTensor => {
-  const data = t.data.slice();
-  new DataView(data.buffer).setUint16(offset, bits, true);
-  return { ...t, data };
-};
-const element = (index: number, x: number) => (t: GgufTensor): GgufTensor => ({ ...t, data: withFloat(t.data, index, x) });
+const half =
+  (offset: number, bits: number) =>
+  (t: GgufTensor): GgufTensor => {
+    const data = t.data.slice();
+    new DataView(data.buffer).setUint16(offset, bits, true);
+    return { ...t, data };
+  };
+const element =
+  (index: number, x: number) =>
+  (t: GgufTensor): GgufTensor => ({ ...t, data: withFloat(t.data, index, x) });
 const weight = "blk.1.ffn_up.weight";
 
 const finiteCases: ModelCase[] = [
@@ -115,45 +166,91 @@ const finiteCases: ModelCase[] = [
   tensor("output_norm.weight", "G15 infinity", "MODEL_NONFINITE", element(0, Number.NEGATIVE_INFINITY)),
   tensor(weight, "G15 NaN in F32", "MODEL_NONFINITE", element(64 * 127 + 63, Number.NaN)),
   tensor("token_embd.weight", "G15 infinity in F32", "MODEL_NONFINITE", element(100, Number.POSITIVE_INFINITY)),
-  tensor("blk.0.attn_q.bias", "G15 NaN", "MODEL_NONFINITE", element(5, Number.NaN), buildModel({ architecture: "qwen2" })),
+  tensor(
+    "blk.0.attn_q.bias",
+    "G15 NaN",
+    "MODEL_NONFINITE",
+    element(5, Number.NaN),
+    buildModel({ architecture: "qwen2" }),
+  ),
   tensor(weight, "G15 NaN in F16", "MODEL_NONFINITE", half(202, 0x7e01), buildModel({ type: "F16" })),
   tensor(weight, "G15 infinity in BF16", "MODEL_NONFINITE", half(202, 0xff80), buildModel({ type: "BF16" })),
-  ...([
-    ["Q4_0", 18, 0], ["Q4_1", 20, 2], ["Q5_0", 22, 0], ["Q5_1", 24, 2], ["Q8_0", 34, 0], ["Q2_K", 84, 80], ["Q3_K", 110, 108],
-    ["Q4_K", 144, 2], ["Q5_K", 176, 0], ["Q6_K", 210, 208], ["IQ4_NL", 18, 0], ["IQ4_XS", 136, 0],
-  ] as [TensorTypeName, number, number][]).map(([type, blockBytes, place], i) =>
-    tensor(weight, `G15 ${i % 2 ? "NaN" : "infinity"} in a scale of ${type}`, "MODEL_NONFINITE", half(7 * blockBytes + place, i % 2 ? 0x7e00 : 0xfc00),
-      buildModel({ type }))),
+  ...(
+    [
+      ["Q4_0", 18, 0],
+      ["Q4_1", 20, 2],
+      ["Q5_0", 22, 0],
+      ["Q5_1", 24, 2],
+      ["Q8_0", 34, 0],
+      ["Q2_K", 84, 80],
+      ["Q3_K", 110, 108],
+      ["Q4_K", 144, 2],
+      ["Q5_K", 176, 0],
+      ["Q6_K", 210, 208],
+      ["IQ4_NL", 18, 0],
+      ["IQ4_XS", 136, 0],
+    ] as [TensorTypeName, number, number][]
+  ).map(([type, blockBytes, place], i) =>
+    tensor(
+      weight,
+      `G15 ${i % 2 ? "NaN" : "infinity"} in a scale of ${type}`,
+      "MODEL_NONFINITE",
+      half(7 * blockBytes + place, i % 2 ? 0x7e00 : 0xfc00),
+      buildModel({ type }),
+    ),
+  ),
   tensor(weight, "all zero loads", "OK", (t) => ({ ...t, data: new Uint8Array(t.data.length) })),
   tensor(weight, "denormals load", "OK", (t) => ({ ...t, data: randomTensor("F32", t.shape, 1e-40, 3) })),
   tensor(weight, "denormal scales load", "OK", half(18 * 7, 1), buildModel({ type: "Q4_0" })),
 ];
 
-const refused = "TOKENIZER_BAD_VOCAB";
-const vocabulary = (name: string, changes: Record<string, GgufValue | undefined>, codes: string[] = [refused], from = base): ModelCase => ({
-  name, codes, spec: withMetadata(from, changes),
+const vocabulary = (
+  name: string,
+  code: string,
+  changes: Record<string, GgufValue | undefined>,
+  from = base,
+): ModelCase => ({
+  name,
+  code,
+  spec: withMetadata(from, changes),
 });
-const tokens = (count: number, prefix = "t"): GgufValue => value.array("string", Array.from({ length: count }, (_, i) => `${prefix}${i}`));
+const ggml = (field: string, v: GgufValue | undefined): Record<string, GgufValue | undefined> => ({
+  [`tokenizer.ggml.${field}`]: v,
+});
+const texts = (...values: string[]): GgufValue => value.array("string", values);
+const numbered = Array.from({ length: 320 }, (_, i) => `t${i}`);
+const withLongToken = ["x".repeat(1_000_000), ...bpeVocabulary(320).tokens.slice(1)];
+const unknown = "TOKENIZER_UNSUPPORTED";
+const badVocab = "TOKENIZER_BAD_VOCAB";
+const badMetadata = "MODEL_BAD_METADATA";
 
 const vocabularyCases: ModelCase[] = [
-  vocabulary("G16 fewer types than tokens", { "tokenizer.ggml.token_type": value.array("i32", Array(319).fill(1)) }),
-  vocabulary("G16 fewer scores than tokens", { "tokenizer.ggml.scores": value.array("f32", Array(12).fill(0)) }, [refused], spm),
-  vocabulary("G16 NaN score", { "tokenizer.ggml.scores": value.array("f32", Array(320).fill(Number.NaN)) }, [refused], spm),
-  vocabulary("G16 no tokens", { "tokenizer.ggml.tokens": value.array("string", []) }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("G16 tokens missing", { "tokenizer.ggml.tokens": undefined }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("G16 tokens are numbers", { "tokenizer.ggml.tokens": value.array("u32", Array(320).fill(1)) }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("G16 merges are numbers", { "tokenizer.ggml.merges": value.array("u32", [1]) }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("G16 merges missing", { "tokenizer.ggml.merges": undefined }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("G16 bytes missing", { "tokenizer.ggml.tokens": tokens(320) }, [refused, "OK"]),
-  vocabulary("G16 duplicate tokens", { "tokenizer.ggml.tokens": value.array("string", Array(320).fill("same")) }, [refused, "OK"]),
-  vocabulary("G16 merge of unknown pieces", { "tokenizer.ggml.merges": value.array("string", ["qq zz", "t h"]) }, [refused, "OK"]),
-  vocabulary("G16 merge without a space", { "tokenizer.ggml.merges": value.array("string", ["nospace"]) }, [refused, "OK"]),
-  vocabulary("G16 bos past the vocabulary", { "tokenizer.ggml.bos_token_id": value.u32(320) }),
-  vocabulary("G16 eos past the vocabulary", { "tokenizer.ggml.eos_token_id": value.u32(100000) }),
-  vocabulary("G16 eos -1", { "tokenizer.ggml.eos_token_id": value.i32(-1) }, [refused, "MODEL_BAD_METADATA", "OK"]),
-  vocabulary("G16 bos is a string", { "tokenizer.ggml.bos_token_id": value.string("<s>") }, [refused, "MODEL_BAD_METADATA"]),
-  vocabulary("unknown tokenizer", { "tokenizer.ggml.model": value.string("runes") }, ["TOKENIZER_UNSUPPORTED"]),
-  vocabulary("unknown pre-tokenizer", { "tokenizer.ggml.pre": value.string("nobody-knows") }, ["TOKENIZER_UNSUPPORTED"]),
+  vocabulary("G16 fewer types than tokens", badVocab, ggml("token_type", value.array("i32", Array(319).fill(1)))),
+  vocabulary("G16 fewer scores than tokens", badVocab, ggml("scores", value.array("f32", Array(12).fill(0))), spm),
+  vocabulary("G16 NaN score", badVocab, ggml("scores", value.array("f32", Array(320).fill(Number.NaN))), spm),
+  vocabulary("G16 no tokens", badMetadata, ggml("tokens", texts())),
+  vocabulary("G16 tokens missing", badMetadata, ggml("tokens", undefined)),
+  vocabulary("G16 tokens are numbers", badMetadata, ggml("tokens", value.array("u32", Array(320).fill(1)))),
+  vocabulary("G16 merges are numbers", badMetadata, ggml("merges", value.array("u32", [1]))),
+  vocabulary("G16 merges missing", badVocab, ggml("merges", undefined)),
+  vocabulary("G16 merge without a space", badVocab, ggml("merges", texts("nospace"))),
+  vocabulary("G16 bos past the vocabulary", badMetadata, ggml("bos_token_id", value.u32(320))),
+  vocabulary("G16 eos past the vocabulary", badMetadata, ggml("eos_token_id", value.u32(100000))),
+  vocabulary("G16 eos -1", badMetadata, ggml("eos_token_id", value.i32(-1))),
+  vocabulary("G16 bos is a string", badMetadata, ggml("bos_token_id", value.string("<s>"))),
+  vocabulary("missing byte tokens load", "OK", ggml("tokens", texts(...numbered))),
+  vocabulary("duplicate tokens load", "OK", ggml("tokens", value.array("string", Array(320).fill("same")))),
+  vocabulary("merges of unknown pieces are ignored", "OK", ggml("merges", texts("qq zz", "t h"))),
+  vocabulary("merges in a circle load", "OK", ggml("merges", texts("t h", "th e", "the t", "h th", "e the"))),
+  vocabulary("a token of 1 MB loads", "OK", ggml("tokens", texts(...withLongToken))),
+  vocabulary("unknown tokenizer", unknown, ggml("model", value.string("runes"))),
+  vocabulary("unknown pre-tokenizer", unknown, ggml("pre", value.string("nobody-knows"))),
 ];
 
-export const modelCases: readonly ModelCase[] = [...typeCases, ...rangeCases, ...shapeCases, ...finiteCases, ...vocabularyCases];
+export const modelCases: readonly ModelCase[] = [
+  ...typeCases,
+  ...rangeCases,
+  ...shapeCases,
+  ...finiteCases,
+  ...vocabularyCases,
+];

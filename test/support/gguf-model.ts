@@ -4,8 +4,21 @@
  *
  * A new architecture is one entry of `architectures`; a new tensor type is one of `layouts` in gguf-weights.ts.
  */
-import { tensorTypes, value, type GgufEntry, type GgufSpec, type GgufTensor, type TensorTypeName } from "./gguf-builder.js";
-import { bpeVocabulary, spmVocabulary, vocabularyMetadata, type TokenizerKind, type Vocabulary } from "./gguf-vocabulary.js";
+import {
+  tensorTypes,
+  value,
+  type GgufEntry,
+  type GgufSpec,
+  type GgufTensor,
+  type TensorTypeName,
+} from "./gguf-builder.js";
+import {
+  bpeVocabulary,
+  spmVocabulary,
+  vocabularyMetadata,
+  type TokenizerKind,
+  type Vocabulary,
+} from "./gguf-vocabulary.js";
 import { randomTensor, randomVector } from "./gguf-weights.js";
 
 export type Architecture = "llama" | "gemma3" | "qwen2" | "qwen3";
@@ -36,7 +49,9 @@ export interface ModelOptions {
   metadata?: readonly GgufEntry[];
 }
 
-type Sizes = Required<Pick<ModelOptions, "nLayers" | "dim" | "nHeads" | "nKvHeads" | "headDim" | "hiddenDim" | "vocabSize">>;
+type Sizes = Required<
+  Pick<ModelOptions, "nLayers" | "dim" | "nHeads" | "nKvHeads" | "headDim" | "hiddenDim" | "vocabSize">
+>;
 
 interface LayerParts {
   qkvBias?: boolean;
@@ -54,7 +69,8 @@ const architectures: Record<Architecture, LayerParts & { ropeBase: number; nLaye
 
 /** Sizes whose rows are whole blocks of 256 when a type needs that, and as small as possible otherwise. */
 function defaultSizes(options: ModelOptions): Sizes {
-  const wide = typeof options.type === "function" || (options.type !== undefined && tensorTypes[options.type][1] === 256);
+  const wide =
+    typeof options.type === "function" || (options.type !== undefined && tensorTypes[options.type][1] === 256);
   const nHeads = options.nHeads ?? 4;
   return {
     nLayers: options.nLayers ?? architectures[options.architecture ?? "llama"].nLayers,
@@ -131,9 +147,13 @@ function hyperParameters(architecture: Architecture, sizes: Sizes, options: Mode
     [key("rope.freq_base"), value.f32(architectures[architecture].ropeBase)],
   ];
   if (architecture === "llama") {
-    entries.push([key("rope.dimension_count"), value.u32(sizes.headDim)], [key("vocab_size"), value.u32(sizes.vocabSize)]);
+    entries.push(
+      [key("rope.dimension_count"), value.u32(sizes.headDim)],
+      [key("vocab_size"), value.u32(sizes.vocabSize)],
+    );
   }
-  if (architecture === "gemma3") entries.push([key("attention.sliding_window"), value.u32(options.slidingWindow ?? 32)]);
+  if (architecture === "gemma3")
+    entries.push([key("attention.sliding_window"), value.u32(options.slidingWindow ?? 32)]);
   return entries;
 }
 
@@ -148,9 +168,13 @@ export function buildModel(options: ModelOptions = {}): GgufSpec {
   const { dim, vocabSize } = sizes;
   const metadata = [
     ...hyperParameters(architecture, sizes, options),
-    ...vocabularyMetadata(vocabularyOf(options, vocabSize), options.pre ?? (architecture.startsWith("qwen") ? "qwen2" : "gpt-2")),
+    ...vocabularyMetadata(
+      vocabularyOf(options, vocabSize),
+      options.pre ?? (architecture.startsWith("qwen") ? "qwen2" : "gpt-2"),
+    ),
   ];
-  if (options.chatTemplate !== undefined) metadata.push(["tokenizer.chat_template", value.string(options.chatTemplate)]);
+  if (options.chatTemplate !== undefined)
+    metadata.push(["tokenizer.chat_template", value.string(options.chatTemplate)]);
   const list = new TensorList(options);
   // Gemma multiplies its embeddings by sqrt(dim) itself.
   list.matrix("token_embd.weight", dim, vocabSize, architecture === "gemma3" ? 1 : 4);

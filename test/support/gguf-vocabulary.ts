@@ -25,8 +25,28 @@ function byteAlphabet(): string[] {
   });
 }
 
-const commonMerges = ["\u0120 t", "h e", "\u0120 a", "i n", "r e", "\u0120t he", "\u0120 w", "o n", "\u0120 s", "e r", "n d", "\u0120 o",
-  "\u0120 c", "\u0120a nd", "in g", "l l", "o r", "a t", "\u0120 i", "\u0120i s"];
+const commonMerges = [
+  "\u0120 t",
+  "h e",
+  "\u0120 a",
+  "i n",
+  "r e",
+  "\u0120t he",
+  "\u0120 w",
+  "o n",
+  "\u0120 s",
+  "e r",
+  "n d",
+  "\u0120 o",
+  "\u0120 c",
+  "\u0120a nd",
+  "in g",
+  "l l",
+  "o r",
+  "a t",
+  "\u0120 i",
+  "\u0120i s",
+];
 
 /** 3 control tokens, 256 bytes, then one token a merge up to `size`; what pairs of letters cannot fill is reserved. */
 export function bpeVocabulary(size: number): Vocabulary {
@@ -65,7 +85,22 @@ export function spmVocabulary(size: number): Vocabulary {
     types.push(1);
     scores.push(-(tokens.length - 259));
   };
-  ["\u2581", ...letters, "\u2581t", "he", "\u2581the", "\u2581a", "in", "er", "on", "re", "\u2581s", ".", ",", "T"].forEach(addPiece);
+  [
+    "\u2581",
+    ...letters,
+    "\u2581t",
+    "he",
+    "\u2581the",
+    "\u2581a",
+    "in",
+    "er",
+    "on",
+    "re",
+    "\u2581s",
+    ".",
+    ",",
+    "T",
+  ].forEach(addPiece);
   for (const a of letters) for (const b of letters) addPiece(a + b);
   for (const a of letters) for (const b of letters) addPiece(`\u2581${a}${b}`);
   while (tokens.length < size) {
@@ -87,7 +122,8 @@ export function vocabularyMetadata(vocabulary: Vocabulary, pre: string): GgufEnt
   if (vocabulary.merges) entries.push(["tokenizer.ggml.merges", value.array("string", vocabulary.merges)]);
   entries.push(["tokenizer.ggml.bos_token_id", value.u32(vocabulary.bos)]);
   entries.push(["tokenizer.ggml.eos_token_id", value.u32(vocabulary.eos)]);
-  if (vocabulary.unknown !== undefined) entries.push(["tokenizer.ggml.unknown_token_id", value.u32(vocabulary.unknown)]);
+  if (vocabulary.unknown !== undefined)
+    entries.push(["tokenizer.ggml.unknown_token_id", value.u32(vocabulary.unknown)]);
   entries.push(["tokenizer.ggml.add_bos_token", value.bool(!bpe)]);
   return entries;
 }

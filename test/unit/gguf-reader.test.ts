@@ -5,7 +5,15 @@ import { join } from "node:path";
 import t from "tap";
 import { getBinding } from "../../dist/esm/binding/index.js";
 import {
-  buildModel, splitSpec, withAlignment, writeGguf, writeParts, value, withMetadata, tensorTypes, type TensorTypeName,
+  buildModel,
+  splitSpec,
+  withAlignment,
+  writeGguf,
+  writeParts,
+  value,
+  withMetadata,
+  tensorTypes,
+  type TensorTypeName,
 } from "../support/gguf-builder.js";
 import { fileCases } from "../support/gguf-cases.js";
 
@@ -23,7 +31,8 @@ for (const { name, code, says, make } of fileCases) {
   t.test(name, async (t) => {
     inNewDirectory((directory) => {
       const path = make(directory);
-      if (path === undefined) return t.pass("this machine cannot make the file (root reads everything)", { skip: true });
+      if (path === undefined)
+        return t.pass("this machine cannot make the file (root reads everything)", { skip: true });
       if (code === "OK") return t.doesNotThrow(() => binding.inspectFile(path));
       try {
         binding.inspectFile(path);
@@ -56,7 +65,16 @@ t.test("untrusted text in messages is escaped and cut", async (t) => {
 
 t.test("what a valid file holds", async (t) => {
   inNewDirectory((directory) => {
-    const spec = withAlignment(buildModel({ type: "Q4_K", metadata: [["test.big", value.u64(1n << 40n)], ["test.off", value.bool(false)]] }), 64);
+    const spec = withAlignment(
+      buildModel({
+        type: "Q4_K",
+        metadata: [
+          ["test.big", value.u64(1n << 40n)],
+          ["test.off", value.bool(false)],
+        ],
+      }),
+      64,
+    );
     const path = writeGguf(join(directory, "case.gguf"), spec);
     const file = binding.inspectFile(path);
     t.equal(file.version, 3);
@@ -94,14 +112,20 @@ t.test("a split model holds what the whole one does", async (t) => {
     const whole = binding.inspectFile(writeGguf(join(directory, "whole.gguf"), spec));
     const parts = binding.inspectFile(writeParts(directory, "parts", splitSpec(spec, 4)));
     t.equal(parts.paths.length, 4);
-    t.same(parts.tensors.map(({ name, sizeBytes }) => [name, sizeBytes]), whole.tensors.map(({ name, sizeBytes }) => [name, sizeBytes]));
+    t.same(
+      parts.tensors.map(({ name, sizeBytes }) => [name, sizeBytes]),
+      whole.tensors.map(({ name, sizeBytes }) => [name, sizeBytes]),
+    );
   });
 });
 
 t.test("a vocabulary of 262,144 tokens opens within 150 ms", async (t) => {
   inNewDirectory((directory) => {
     const spec = withMetadata(buildModel(), {
-      "tokenizer.ggml.tokens": value.array("string", Array.from({ length: 262144 }, (_, i) => `token${i}`)),
+      "tokenizer.ggml.tokens": value.array(
+        "string",
+        Array.from({ length: 262144 }, (_, i) => `token${i}`),
+      ),
       "tokenizer.ggml.scores": value.array("f32", new Array<number>(262144).fill(0)),
     });
     const path = writeGguf(join(directory, "case.gguf"), spec);

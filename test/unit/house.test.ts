@@ -96,7 +96,8 @@ function findCycle(rooms: Rooms): string[] {
 }
 
 const includePattern = /^\s*#\s*include\s*["<]([^">]+)[">]/gm;
-const importPattern = /(?:^|\n)\s*(?:import|export)\s(type\s)?[^;]*?from\s*["']([^"']+)["']|import\s*\(\s*["']([^"']+)["']/g;
+const importPattern =
+  /(?:^|\n)\s*(?:import|export)\s(type\s)?[^;]*?from\s*["']([^"']+)["']|import\s*\(\s*["']([^"']+)["']/g;
 const native = readTable("native/");
 const lib = readTable("lib/");
 
@@ -105,7 +106,15 @@ t.test("the tables are read and have no cycles", (t) => {
   t.ok(lib.size >= 9, `${lib.size} lib rooms`);
   t.same(findCycle(native), []);
   t.same(findCycle(lib), []);
-  t.same(findCycle(new Map([["a", { calls: ["b"], publicHeaders: [] }], ["b", { calls: ["a"], publicHeaders: [] }]])), ["a", "b", "a"]);
+  t.same(
+    findCycle(
+      new Map([
+        ["a", { calls: ["b"], publicHeaders: [] }],
+        ["b", { calls: ["a"], publicHeaders: [] }],
+      ]),
+    ),
+    ["a", "b", "a"],
+  );
   t.end();
 });
 
@@ -129,7 +138,7 @@ t.test("TypeScript imports keep to the rooms", (t) => {
   const complaints: string[] = [];
   for (const file of listFiles("lib", /\.c?ts$/)) {
     const text = readFileSync(join(root, "lib", file), "utf8");
-    for (const match of text.matchAll(importPattern)) 
+    for (const match of text.matchAll(importPattern))
       complaints.push(...checkImport(lib, file, (match[2] ?? match[3])!, match[1] !== undefined));
   }
   t.same(complaints, []);
@@ -139,7 +148,8 @@ t.test("TypeScript imports keep to the rooms", (t) => {
 t.test("ISA code shares nothing with baseline code", (t) => {
   const complaints: string[] = [];
   // scalar/select.h declares ordinary functions and defines none.
-  const allowed = /^(kernels\/(avx2|avx512|neon)\/|kernels\/scalar\/select\.h$|kernels\/(kernels|panel_layout)\.h$|base\/(cpu|tensor_type)\.h$|c\w+$|immintrin\.h$|arm_neon\.h$)/;
+  const allowed =
+    /^(kernels\/(avx2|avx512|neon)\/|kernels\/scalar\/select\.h$|kernels\/(kernels|panel_layout)\.h$|base\/(cpu|tensor_type)\.h$|c\w+$|immintrin\.h$|arm_neon\.h$)/;
   for (const file of listFiles("native/kernels", /^(avx2|avx512|neon)\/.*\.(cc|h)$/)) {
     const text = readFileSync(join(root, "native/kernels", file), "utf8");
     for (const [, target] of text.matchAll(includePattern))
@@ -164,7 +174,9 @@ t.test("the rules can fail", (t) => {
 });
 
 t.test("no room for leftovers", (t) => {
-  const files = ["native", "lib", "test", "bench"].flatMap((folder) => listFiles(folder, /./).map((file) => `${folder}/${file}`));
+  const files = ["native", "lib", "test", "bench"].flatMap((folder) =>
+    listFiles(folder, /./).map((file) => `${folder}/${file}`),
+  );
   t.same(
     files.filter((file) => /(^|\/)(utils?|common|helpers?|misc)(\/|\.|$)/i.test(file)),
     [],

@@ -13,7 +13,8 @@ const avx2 = join(build, "liblutra_avx2.a");
 
 function missing(): string | false {
   if (process.arch !== "x64") return `no AVX on ${process.arch}`;
-  for (const tool of ["objdump", "nm"]) if (spawnSync(tool, ["--version"]).status !== 0) return `${tool} is not installed`;
+  for (const tool of ["objdump", "nm"])
+    if (spawnSync(tool, ["--version"]).status !== 0) return `${tool} is not installed`;
   if (!existsSync(core)) return "build/liblutra_core.a is not built: run `npm run build:native`";
   return false;
 }

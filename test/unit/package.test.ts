@@ -1,6 +1,15 @@
 // The package as a user gets it: packed, unpacked into an empty project, imported and required, types included.
 import { execFileSync, type ExecFileSyncOptions } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -27,7 +36,10 @@ function run(program: string, args: string[], options: ExecFileSyncOptions = {})
 
 /** What `npm install` of the tarball would give; dependencies are linked from here, so no registry is asked. */
 function install(): void {
-  run("npm", ["pack", "--loglevel=error", "--pack-destination", project], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  run("npm", ["pack", "--loglevel=error", "--pack-destination", project], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   mkdirSync(installed, { recursive: true });
   run("tar", ["-xzf", `lutra-${manifest.version}.tgz`, "--strip-components=1", "-C", installed]);
   for (const name of [...Object.keys(manifest.dependencies), "@types/node", "undici-types"]) {
@@ -48,7 +60,10 @@ console.log(JSON.stringify({ tokens, names: Object.keys(lutra).sort() }));
 t.test("the tarball", { skip }, (t) => {
   install();
   const model = writeGguf(join(project, "tiny.gguf"), buildModel({ seed: 7 }));
-  writeFileSync(join(project, "run.mjs"), `import * as lutra from "lutra";\nimport { loadModel } from "lutra";\n${body}`);
+  writeFileSync(
+    join(project, "run.mjs"),
+    `import * as lutra from "lutra";\nimport { loadModel } from "lutra";\n${body}`,
+  );
   writeFileSync(
     join(project, "run.cjs"),
     `const lutra = require("lutra");\nconst { loadModel } = lutra;\n(async () => {${body}})();\n`,
@@ -58,7 +73,8 @@ t.test("the tarball", { skip }, (t) => {
     const items = readdirSync(installed).sort();
     for (const item of ["LICENSE", "README.md", "dist", "native", "prebuilds", "CMakeLists.txt", "binding.gyp"])
       t.ok(items.includes(item), item);
-    for (const item of ["test", "bench", "lib", "node_modules", "build", ".ci"]) t.notOk(items.includes(item), `no ${item}`);
+    for (const item of ["test", "bench", "lib", "node_modules", "build", ".ci"])
+      t.notOk(items.includes(item), `no ${item}`);
     const scripts = (JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as { scripts: object }).scripts;
     for (const hook of ["preinstall", "install", "postinstall"]) t.notOk(hook in scripts, `no ${hook} script`);
     t.end();

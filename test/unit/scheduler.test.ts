@@ -6,7 +6,7 @@ import { Scheduler, type SchedulerOptions, type Step } from "../../dist/esm/sche
 const defaults: SchedulerOptions = {
   maxSequences: 3,
   pageStride: 4,
-  maxRows: 40,
+  maxRows: 48,
   maxWanted: 6,
   maxCandidates: 8,
   pages: 8,
@@ -169,6 +169,7 @@ function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): strin
   const pages = new Set<number>();
   let row = 0;
   let prefilling = false;
+  let prefillRows = 0;
   for (const { sequence, rows } of step.spans) {
     const model = naive.requests.find(({ id }) => id === sequence.id);
     if (model === undefined || !model.running || model.paused) {
@@ -178,6 +179,7 @@ function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): strin
     const decode = model.computed >= model.promptLength;
     if (decode && prefilling) wrong.push("a decode row after a prompt");
     prefilling ||= !decode;
+    if (!decode) prefillRows += rows;
     for (let i = 0; i < rows; i++, row++) {
       const position = model.computed + i;
       if (arrays.positions[row] !== position) wrong.push(`row ${row}: position ${arrays.positions[row]}, not ${position}`);
@@ -192,6 +194,7 @@ function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): strin
       pages.add(page);
     }
   }
+  if (prefillRows > defaults.prefillChunk) wrong.push(`${prefillRows} prompt rows in one step`);
   const decoding = runnable.filter((each) => each.computed >= each.promptLength);
   for (const each of decoding) if (!step.spans.some(({ sequence }) => sequence.id === each.id)) wrong.push(`no decode row for ${each.id}`);
   if (row !== step.shape.rows || row > defaults.maxRows) wrong.push(`${row} rows, shape says ${step.shape.rows}`);

@@ -1,5 +1,5 @@
-// Scalar gated activations. Relative error against double ≤ 1e-6 where |result| ≥ 1e-36; below, exp may overflow and
-// the result is 0.
+// Scalar gated activations. Relative error against double ≤ 1e-6 where |result| ≥ 1e-36; below that, exp may overflow
+// and the result is 0.
 #include <cmath>
 
 #include "kernels/scalar/float_math.h"

@@ -1,6 +1,6 @@
 // Matmul of packed panels, reference twin. One policy per GGUF type says how a unit's codes become a scale, an offset
 // and integers; matmul_tile.h has the loop and the order of float operations.
-#include <cmath>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -11,6 +11,16 @@ namespace lutra::kernels::scalar {
 namespace {
 
 enum class Codes { kUnsigned, kSignedByte, kTable };
+
+/// acc[r] = fma(float(sums[r]), scale[r] · d_a, acc[r])
+inline void add_products(const int32_t* sums, const float* scale, float d_a, float* acc) {
+  float integers[8], factors[8];
+  for (int r = 0; r < 8; ++r) {
+    integers[r] = static_cast<float>(sums[r]);
+    factors[r] = scale[r] * d_a;
+  }
+  fma8(integers, factors, acc);
+}
 
 /// Sub-scales 32 wide: float scale w and offset m per row and unit.
 template <const PanelShape& kPanel, Codes kCodes, int kZero>
@@ -41,17 +51,17 @@ struct Wide {
         m[r] = static_cast<float>(-kZero) * d[r];  // exact: kZero is a power of two
       }
     }
-    unpack_unit<kPanel.low, kPanel.high, kCodes == Codes::kTable>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
+    const uint8_t* bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes;
+    unpack_unit<kPanel.low, kPanel.high, kCodes == Codes::kTable>(bytes, codes);
   }
 
   void accumulate(const int8_t* a, float d_a, const float* s_a, const int16_t*, float* acc) const {
     int32_t sums[8];
     dot<0, 8, kRun>(codes, a, sums);
-    float factors[8];
-    for (int r = 0; r < 8; ++r) factors[r] = w[r] * d_a;
-    fma8_ints(sums, factors, acc);
+    add_products(sums, w, d_a, acc);
     if constexpr (kHasOffset) {
-      fma8(m, *s_a, acc);
+      const float s = *s_a, eight[8] = {s, s, s, s, s, s, s, s};
+      fma8(m, eight, acc);
     }
   }
 };
@@ -84,19 +94,16 @@ struct Narrow {
   }
 
   void accumulate(const int8_t* a, float d_a, const float*, const int16_t* sums16, float* acc) const {
-    int32_t first[8], second[8];
-    float factors[8];
+    int32_t first[8], second[8], sums[8];
     dot<0, 4, 4>(codes, a, first);
     dot<4, 4, 4>(codes, a, second);
     for (int r = 0; r < 8; ++r) {
-      const int32_t isum = scales[0][r] * (first[r] - kZero * sums16[0]) + scales[1][r] * (second[r] - kZero * sums16[1]);
-      acc[r] = std::fma(static_cast<float>(isum), d[r] * d_a, acc[r]);
+      sums[r] = scales[0][r] * (first[r] - kZero * sums16[0]) + scales[1][r] * (second[r] - kZero * sums16[1]);
     }
+    add_products(sums, d, d_a, acc);
     if constexpr (kHasMin) {
-      for (int r = 0; r < 8; ++r) {
-        const int32_t imin = mins[0][r] * sums16[0] + mins[1][r] * sums16[1];
-        acc[r] = std::fma(static_cast<float>(imin), minus_min[r] * d_a, acc[r]);
-      }
+      for (int r = 0; r < 8; ++r) sums[r] = mins[0][r] * sums16[0] + mins[1][r] * sums16[1];
+      add_products(sums, minus_min, d_a, acc);
     }
   }
 };
@@ -129,7 +136,8 @@ void matmul_floats(const MatmulArgs& args) noexcept {
         for (int r = 0; r < 8; ++r) w[r] = From::value(elements[r]);
         for (uint32_t c = 0; c < n_columns; ++c) {
           const float x = args.x[static_cast<uint64_t>(column + c) * args.k + i];
-          for (int r = 0; r < 8; ++r) acc[c][r] = std::fma(w[r], x, acc[c][r]);
+          const float eight[8] = {x, x, x, x, x, x, x, x};
+          fma8(w, eight, acc[c]);
         }
       }
       store_tile(args, p, column, n_columns, acc);

@@ -13,6 +13,7 @@ namespace {
 
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 typedef int8_t Bytes8 __attribute__((vector_size(8)));
+typedef float Floats2 __attribute__((vector_size(8)));
 typedef int16_t Shorts4 __attribute__((vector_size(8)));
 typedef int16_t Shorts8 __attribute__((vector_size(16)));
 typedef int32_t Ints4 __attribute__((vector_size(16)));
@@ -26,19 +27,21 @@ inline Vector load(const void* bytes) {
   return value;
 }
 
-/// acc[i] = fma(a[i], b, acc[i]) for 8 lanes, correctly rounded like std::fma, which would be a library call per lane.
+inline Doubles2 widened(const float* two) { return __builtin_convertvector(load<Floats2>(two), Doubles2); }
+
+/// acc[i] = fma(a[i], b[i], acc[i]) for 8 lanes, correctly rounded like std::fma, which would be a library call per lane.
 /// The product of two floats is exact in double. Rounding product + acc to double and then to float differs from one
 /// rounding only when the double is a midpoint of two floats (its low 29 bits are 1 and 28 zeros) or the float would be
 /// subnormal, where midpoints sit elsewhere; those lanes' groups are redone with std::fma.
-inline void fma8(const float* a, float b, float* acc) {
+inline void fma8(const float* a, const float* b, float* acc) {
   constexpr int64_t kBelowFloat = (1LL << 29) - 1, kMidpoint = 1LL << 28, kSignOff = INT64_MAX;
   constexpr int64_t kSmallest = static_cast<int64_t>(1023 - 125) << 52;  // bits of 2^-125
   Doubles2 sums[4];
   Longs2 rare = {0, 0};
-  const double factor = b;
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    const Doubles2 product = Doubles2{a[2 * i], a[2 * i + 1]} * factor;
-    sums[i] = product + Doubles2{acc[2 * i], acc[2 * i + 1]};
+    const Doubles2 product = widened(a + 2 * i) * widened(b + 2 * i);
+    sums[i] = product + widened(acc + 2 * i);
     const Longs2 bits = (Longs2)sums[i];  // same bytes
     const Longs2 magnitude = bits & kSignOff;
     // Sign bits: the low bits equal the midpoint's; below 2^-125 without being zero.
@@ -46,10 +49,14 @@ inline void fma8(const float* a, float b, float* acc) {
     rare |= (magnitude - kSmallest) & ~(magnitude - 1);
   }
   if ((rare[0] | rare[1]) < 0) {
-    for (int i = 0; i < 8; ++i) acc[i] = std::fma(a[i], b, acc[i]);
+    for (int i = 0; i < 8; ++i) acc[i] = std::fma(a[i], b[i], acc[i]);
     return;
   }
-  for (int i = 0; i < 8; ++i) acc[i] = static_cast<float>(sums[i / 2][i % 2]);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const Floats2 rounded = __builtin_convertvector(sums[i], Floats2);
+    std::memcpy(acc + 2 * i, &rounded, sizeof rounded);
+  }
 }
 
 /// One unit's codes as int16, [8 j][4 vectors]: vector v of j holds rows 2v and 2v + 1 × 4 consecutive k.
@@ -59,6 +66,7 @@ struct UnitCodes {
 
 template <bool kSigned>
 inline void widen(const Bytes16& bytes, Shorts8* out) {
+#pragma GCC unroll 8
   for (int half = 0; half < 2; ++half) {
     Bytes8 eight;
     std::memcpy(&eight, reinterpret_cast<const uint8_t*>(&bytes) + 8 * half, 8);
@@ -79,6 +87,7 @@ template <LowBits kLow, HighBits kHigh, bool kTable, int kJ>
 inline void unpack_vector(const uint8_t* unit, UnitCodes& out) {
   constexpr int kHighBytes = kHigh == HighBits::kNone ? 0 : kHigh == HighBits::kOne ? 32 : 64;
   constexpr int kLowWidth = kLow == LowBits::kNibble ? 4 : 2;
+#pragma GCC unroll 8
   for (int half = 0; half < 2; ++half) {
     const uint8_t* low = unit + kHighBytes + 16 * half;
     const uint8_t* high = unit + 16 * half;
@@ -118,15 +127,20 @@ inline void unpack_unit(const uint8_t* unit, UnitCodes& out) {
 template <int kFirst, int kCount, int kRun>
 inline void dot(const UnitCodes& codes, const int8_t* a, int32_t* sums) {
   int16_t wide_a[32];
+#pragma GCC unroll 8
   for (int i = 4 * kFirst; i < 4 * (kFirst + kCount); ++i) wide_a[i] = a[i];
   Ints4 totals[8] = {};
+#pragma GCC unroll 8
   for (int run = kFirst; run < kFirst + kCount; run += kRun) {
     Shorts8 partial[4] = {};
+#pragma GCC unroll 8
     for (int j = run; j < run + kRun; ++j) {
       const int64_t four = load<int64_t>(wide_a + 4 * j);
       const Shorts8 factor = (Shorts8)Longs2{four, four};  // same bytes
+#pragma GCC unroll 8
       for (int v = 0; v < 4; ++v) partial[v] += codes.v[j][v] * factor;
     }
+#pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
       const Shorts4 row = load<Shorts4>(reinterpret_cast<const int16_t*>(partial) + 4 * r);
       totals[r] += __builtin_convertvector(row, Ints4);
