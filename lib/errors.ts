@@ -97,7 +97,7 @@ export function toLutraError(thrown: unknown): LutraError {
     const code = (thrown as { code?: unknown }).code;
     return createError(typeof code === "string" && code in errorTable ? code : "INTERNAL", thrown.message, { cause: thrown });
   }
-  return createError("INTERNAL", `a non-error was thrown: ${String(thrown)}`);
+  return createError("INTERNAL", `a non-error was thrown: ${describeValue(thrown)}`);
 }
 
 /** `temperature: expected a number in [0, 10], got "hot"`, in one wording everywhere. */

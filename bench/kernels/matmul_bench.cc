@@ -22,9 +22,10 @@ using namespace lutra;
 using base::TensorType;
 using Clock = std::chrono::steady_clock;
 
-constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,    TensorType::BF16,   TensorType::Q4_0, TensorType::Q4_1,
-                                 TensorType::Q5_0, TensorType::Q5_1,   TensorType::Q8_0,   TensorType::Q2_K, TensorType::Q3_K,
-                                 TensorType::Q4_K, TensorType::Q5_K,   TensorType::Q6_K,   TensorType::IQ4_NL, TensorType::IQ4_XS};
+constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,    TensorType::BF16,  TensorType::Q4_0,
+                                 TensorType::Q4_1, TensorType::Q5_0,   TensorType::Q5_1,  TensorType::Q8_0,
+                                 TensorType::Q2_K, TensorType::Q3_K,   TensorType::Q4_K,  TensorType::Q5_K,
+                                 TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
 constexpr uint32_t kColumns[] = {1, 4, 8, 64};
 constexpr uint32_t kDepth = 1536;
 constexpr uint64_t kWarmBytes = 384 * 1024;
@@ -92,7 +93,8 @@ Weights make_weights(TensorType type, uint64_t wanted_bytes) {
   return weights;
 }
 
-void measure(const kernels::KernelTable& table, TensorType type, const Weights& weights, uint32_t n, const char* label) {
+void measure(const kernels::KernelTable& table, TensorType type, const Weights& weights, uint32_t n,
+             const char* label) {
   std::mt19937 random(2);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
   std::vector<int8_t> q(size_t{n} * kDepth, 3);
@@ -128,8 +130,8 @@ void measure(const kernels::KernelTable& table, TensorType type, const Weights& 
   }
   const double macs = static_cast<double>(weights.rows) * kDepth * n;
   const double bytes = static_cast<double>(n_panels) * static_cast<double>(weights.panel_bytes);
-  std::printf("%-7s %-4s n=%-3u %7.2f GB/s %7.2f GMAC/s %6.2f MAC/cycle\n", base::tensor_type_traits(type).name, label, n,
-              bytes / best / 1e9, macs / best / 1e9, macs / best / clock_hz());
+  std::printf("%-7s %-4s n=%-3u %7.2f GB/s %7.2f GMAC/s %6.2f MAC/cycle\n", base::tensor_type_traits(type).name,
+              label, n, bytes / best / 1e9, macs / best / 1e9, macs / best / clock_hz());
 }
 
 }  // namespace

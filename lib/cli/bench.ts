@@ -42,8 +42,12 @@ export function registerBench(program: Command): void {
     .description("measure speed; numbers may be lists (128,512) and ranges (first-last+step, first-last*factor)")
     .addOption(option("-p, --n-prompt <list>", "prompt lengths; 0: none", parseList).default([512], "512"))
     .addOption(option("-n, --n-gen <list>", "numbers of generated tokens; 0: none", parseList).default([128], "128"))
-    .addOption(option("-d, --n-depth <list>", "tokens in the context before the measured ones", parseList).default([0], "0"))
-    .addOption(option("-r, --repetitions <n>", "samples of each test, after one that does not count", positive).default(5))
+    .addOption(
+      option("-d, --n-depth <list>", "tokens in the context before the measured ones", parseList).default([0], "0"),
+    )
+    .addOption(
+      option("-r, --repetitions <n>", "samples of each test, after one that does not count", positive).default(5),
+    )
     .addOption(option("-o, --output <format>", "form of the table").choices(["md", "json", "csv"]))
     .addHelpText("after", "\nspread: standard deviation of the samples, in tokens/s.");
   addCompute(command).action((flags: BenchFlags) => runCommand((signal) => bench(flags, signal)));
@@ -70,7 +74,8 @@ function parseRange(text: string): number[] {
 }
 
 async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
-  if (flags.json && flags.output && flags.output !== "json") throw new UsageError(`--json and -o ${flags.output} exclude each other`);
+  if (flags.json && flags.output && flags.output !== "json")
+    throw new UsageError(`--json and -o ${flags.output} exclude each other`);
   const format = flags.json ? "json" : (flags.output ?? "md");
   const tests = flags.nDepth.flatMap((depth) => [
     ...flags.nPrompt.filter((n) => n > 0).map((n) => ({ kind: "pp" as const, n, depth })),
@@ -79,7 +84,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   if (tests.length === 0) throw new UsageError("nothing to measure: -p and -n are both 0");
   // One token more than is measured: the first generated one belongs to the prompt's step.
   const contextSize = Math.max(...tests.map(({ n, depth }) => depth + n + 2));
-  await using model = await openModel(flags, { contextSize, maxSequences: 1 }, signal);
+  await using model = await openModel(flags, { contextSize }, signal);
   const bytesPerToken = await readBytesPerToken(model);
   const ceiling = await spin("read ceiling", () => measureCeiling(model.info.threads));
   const rows: BenchRow[] = [];
@@ -120,7 +125,10 @@ async function measure(model: Model, test: Test, repetitions: number, signal: Ab
   const samples: number[] = [];
   // Run 0 warms caches and clocks up and does not count.
   for (let run = 0; run <= repetitions; run++) {
-    const sample = test.kind === "pp" ? await measurePrompt(model, test, run, signal) : await measureDecode(model, test, run, signal);
+    const sample =
+      test.kind === "pp"
+        ? await measurePrompt(model, test, run, signal)
+        : await measureDecode(model, test, run, signal);
     if (run > 0) samples.push(sample);
   }
   return samples;

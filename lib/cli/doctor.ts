@@ -76,11 +76,17 @@ function toText(report: Report): string {
   const rows: [string, string][] = [
     ["node", `${report.node} ${report.platform}`],
     ["binary", report.binary.path ?? "not found"],
-    ...report.binary.tried.map(({ path, source, failure }): [string, string] => ["  tried", `${path} (${source}): ${failure || "loaded"}`]),
+    ...report.binary.tried.map(({ path, source, failure }): [string, string] => [
+      "  tried",
+      `${path} (${source}): ${failure || "loaded"}`,
+    ]),
     ["isa", report.isa === null ? "unknown" : `${report.isa} (available: ${report.isa_available.join(", ")})`],
     ["threads", report.threads === null ? "unknown" : `${report.threads} (${report.threads_reason})`],
     ["memory", memory ? `${(memory / 1e9).toFixed(1)} GB available` : "unknown"],
-    ["read speed", ceiling === null ? "unknown" : `${ceiling.toFixed(1)} GB/s with ${report.read_ceiling_threads} threads`],
+    [
+      "read speed",
+      ceiling === null ? "unknown" : `${ceiling.toFixed(1)} GB/s with ${report.read_ceiling_threads} threads`,
+    ],
     ["cache", `${report.cache_folder} (${report.models.join(", ") || "empty"})`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(11)}${value}\n`).join("");

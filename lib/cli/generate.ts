@@ -4,7 +4,16 @@ import type { Model } from "../engine/index.js";
 import type { LutraError } from "../errors.js";
 import type { GenerateOptions, GenerateResult, TextPart, TokenLogprob } from "../types.js";
 import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
-import { addCompute, addContext, addTechniques, integer, type ModelFlags, number, option, repeatable } from "./options.js";
+import {
+  addCompute,
+  addContext,
+  addTechniques,
+  integer,
+  type ModelFlags,
+  number,
+  option,
+  repeatable,
+} from "./options.js";
 import { type Bar, createBar, note, print, printJson, runCommand, UsageError } from "./terminal.js";
 
 interface GenerateFlags extends ModelFlags, TextFlags {
@@ -37,7 +46,13 @@ export function registerGenerate(program: Command): void {
     .addOption(option("-f, --file <file>", "file with the text to continue (-: stdin)"))
     .addOption(option("--chat", "wrap the prompt as a user message, through the model's chat template"))
     .addOption(option("--chat-template-file <file>", "Jinja chat template in place of the model's own"))
-    .addOption(option("-n, --n-predict <n>", "tokens at most (-1: until the end of the text or of the context)", integer).default(-1))
+    .addOption(
+      option(
+        "-n, --n-predict <n>",
+        "tokens at most (-1: until the end of the text or of the context)",
+        integer,
+      ).default(-1),
+    )
     .addOption(option("--temp <number>", "temperature; 0 always takes the likeliest token", number))
     .addOption(option("--top-k <n>", "sample among the k likeliest tokens (0: all)", integer))
     .addOption(option("--top-p <number>", "sample among the likeliest tokens of this total probability", number))
@@ -58,17 +73,28 @@ export function registerGenerate(program: Command): void {
   );
 }
 
-async function generate(argument: string | undefined, flags: GenerateFlags, command: Command, signal: AbortSignal): Promise<void> {
+async function generate(
+  argument: string | undefined,
+  flags: GenerateFlags,
+  command: Command,
+  signal: AbortSignal,
+): Promise<void> {
   if (flags.logprobs !== undefined && !flags.json) throw new UsageError("--logprobs needs --json");
   if (flags.nPredict < -1) throw new UsageError("-n: expected -1 or more");
   const { text, piped } = await readText(argument, flags, command);
   // The line end a file or `echo` closes with is not part of the prompt.
   const prompt = piped ? text.replace(/\r?\n$/, "") : text;
   const chatTemplate = flags.chatTemplateFile === undefined ? undefined : await readTextFile(flags.chatTemplateFile);
-  await using model = await openModel(flags, { contextSize: flags.ctxSize || undefined, kvCacheType: "f16", chatTemplate }, signal);
+  await using model = await openModel(
+    flags,
+    { contextSize: flags.ctxSize || undefined, kvCacheType: "f16", chatTemplate },
+    signal,
+  );
   const bar = await createBar("prompt", "tokens");
   const options: GenerateOptions = { ...samplingOptions(flags), signal, onPromptProgress: promptProgress(bar) };
-  const stream = flags.chat ? model.chat([{ role: "user", content: prompt }], options) : model.generate(prompt, options);
+  const stream = flags.chat
+    ? model.chat([{ role: "user", content: prompt }], options)
+    : model.generate(prompt, options);
   const live = flags.stream && !flags.json;
   const parts: TextPart[] = [];
   let failure: LutraError | undefined;
@@ -125,7 +151,14 @@ function partialResult(parts: TextPart[], model: Model): GenerateResult {
     tokens,
     finishReason: "abort",
     usage: { promptTokens: 0, completionTokens: tokens.length },
-    timings: { loadMs: model.info.loadMs, promptMs: 0, promptPerSecond: 0, predictedMs: 0, predictedPerSecond: 0, approximations: [] },
+    timings: {
+      loadMs: model.info.loadMs,
+      promptMs: 0,
+      promptPerSecond: 0,
+      predictedMs: 0,
+      predictedPerSecond: 0,
+      approximations: [],
+    },
     logprobs: parts.flatMap((part) => part.logprobs ?? []),
   };
 }
@@ -151,7 +184,9 @@ function toDocument({ text, tokens, finishReason, usage, timings, logprobs }: Ge
 
 function showTimings({ usage, timings }: GenerateResult): void {
   const line = (name: string, tokens: number, ms: number, perSecond: number) =>
-    note(`${name.padEnd(9)}${String(tokens).padStart(6)} tokens ${ms.toFixed(1).padStart(10)} ms ${perSecond.toFixed(1).padStart(9)} tokens/s`);
+    note(
+      `${name.padEnd(9)}${String(tokens).padStart(6)} tokens ${ms.toFixed(1).padStart(10)} ms ${perSecond.toFixed(1).padStart(9)} tokens/s`,
+    );
   note(`${"load".padEnd(9)}${"".padStart(14)}${timings.loadMs.toFixed(1).padStart(10)} ms`);
   line("prompt", usage.promptTokens, timings.promptMs, timings.promptPerSecond);
   line("generate", usage.completionTokens, timings.predictedMs, timings.predictedPerSecond);

@@ -14,9 +14,14 @@ export interface TextFlags {
 }
 
 /** The text of the argument, of -p or of -f (in that order of closeness), else of a piped stdin. */
-export async function readText(argument: string | undefined, flags: TextFlags, command: Command): Promise<{ text: string; piped: boolean }> {
+export async function readText(
+  argument: string | undefined,
+  flags: TextFlags,
+  command: Command,
+): Promise<{ text: string; piped: boolean }> {
   const typed = (["prompt", "file"] as const).filter((name) => command.getOptionValueSource(name) === "cli");
-  if (typed.length + (argument === undefined ? 0 : 1) > 1) throw new UsageError("give the text once: as an argument, with -p or with -f");
+  if (typed.length + (argument === undefined ? 0 : 1) > 1)
+    throw new UsageError("give the text once: as an argument, with -p or with -f");
   if (argument !== undefined) return { text: argument, piped: false };
   // A flag that was typed wins over one from the environment.
   const source = typed[0] ?? (["prompt", "file"] as const).find((name) => flags[name] !== undefined);
@@ -34,7 +39,9 @@ export async function readTextFile(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (thrown) {
-    throw createError("E_IO", `cannot read ${path}: ${(thrown as NodeJS.ErrnoException).code ?? thrown}`, { cause: thrown });
+    throw createError("E_IO", `cannot read ${path}: ${(thrown as NodeJS.ErrnoException).code ?? thrown}`, {
+      cause: thrown,
+    });
   }
 }
 
@@ -45,7 +52,9 @@ async function readStdin(): Promise<string> {
 }
 
 /** Shows a pull: a bar on a terminal, else one line for each source. */
-export async function pullReporter(name: string): Promise<{ onPullProgress: (progress: PullProgress) => void; stop: () => void }> {
+export async function pullReporter(
+  name: string,
+): Promise<{ onPullProgress: (progress: PullProgress) => void; stop: () => void }> {
   const bar = await createBar(`pull ${name}`, "MB");
   let source: string | undefined;
   return {
@@ -77,6 +86,7 @@ export async function openModel(flags: ModelFlags, options: Partial<LoadOptions>
       threads: flags.threads,
       isa: flags.isa,
       offline: flags.offline,
+      maxSequences: 1,
       onPullProgress: pulling.onPullProgress,
       onLoadProgress: ({ loadedBytes, totalBytes }) => {
         pulling.stop();

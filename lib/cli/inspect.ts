@@ -109,7 +109,9 @@ function toText(file: NativeFile, loaded: Loaded | undefined): string {
   lines.push("", `tensors (${file.tensors.length})`);
   for (const { name, type, shape, supported } of file.tensors) {
     const kernel = loaded?.kernels.get(name) ?? (supported ? "" : "not supported");
-    lines.push(`  ${JSON.stringify(name).slice(1, -1).padEnd(32)} ${type.padEnd(8)} ${shape.join(" × ").padEnd(16)} ${kernel}`.trimEnd());
+    lines.push(
+      `  ${JSON.stringify(name).slice(1, -1).padEnd(32)} ${type.padEnd(8)} ${shape.join(" × ").padEnd(16)} ${kernel}`.trimEnd(),
+    );
   }
   return `${lines.join("\n")}\n`;
 }

@@ -25,7 +25,10 @@ function createProgram(): Command {
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
     .showSuggestionAfterError()
-    .addHelpText("after", "\nEvery flag has an environment variable: LUTRA_ and its long name (--top-k: LUTRA_TOP_K); the flag wins.");
+    .addHelpText(
+      "after",
+      "\nEvery flag has an environment variable: LUTRA_ and its long name (--top-k: LUTRA_TOP_K); the flag wins.",
+    );
   for (const register of [
     registerGenerate,
     registerTokenize,

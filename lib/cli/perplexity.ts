@@ -23,19 +23,31 @@ export function registerPerplexity(program: Command): void {
   );
 }
 
-async function perplexity(argument: string | undefined, flags: PerplexityFlags, command: Command, signal: AbortSignal): Promise<void> {
+async function perplexity(
+  argument: string | undefined,
+  flags: PerplexityFlags,
+  command: Command,
+  signal: AbortSignal,
+): Promise<void> {
   const ids = flags.ids === undefined ? undefined : await readIds(flags.ids);
   if (ids && flags.ctxSize && flags.ctxSize < ids.length) {
     throw new UsageError(`--ids are scored as one sequence: ${ids.length} ids do not fit -c ${flags.ctxSize}`);
   }
   const input = ids ?? (await readText(argument, flags, command)).text;
-  // Sequences are scored one at a time.
   const contextSize = flags.ctxSize || ids?.length;
-  await using model = await openModel(flags, { contextSize, maxSequences: 1, kvCacheType: "f16" }, signal);
+  await using model = await openModel(flags, { contextSize, kvCacheType: "f16" }, signal);
   const result = await spin("scoring", () => model.perplexity(input, { contextSize, signal }));
   if (flags.json) {
     const { ppl, tokens, scored, nll, ms } = result;
-    return printJson({ ppl, tokens, scored, nll, ms, n_ctx: contextSize ?? model.info.contextSize, approximations: [] });
+    return printJson({
+      ppl,
+      tokens,
+      scored,
+      nll,
+      ms,
+      n_ctx: contextSize ?? model.info.contextSize,
+      approximations: [],
+    });
   }
   await print(`ppl ${result.ppl.toFixed(4)} over ${result.scored} of ${result.tokens} tokens\n`);
 }

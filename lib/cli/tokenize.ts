@@ -25,7 +25,12 @@ export function registerTokenize(program: Command): void {
   );
 }
 
-async function tokenize(argument: string | undefined, flags: TokenizeFlags, command: Command, signal: AbortSignal): Promise<void> {
+async function tokenize(
+  argument: string | undefined,
+  flags: TokenizeFlags,
+  command: Command,
+  signal: AbortSignal,
+): Promise<void> {
   const { text } = await readText(argument, flags, command);
   const path = await findModel(flags, signal);
   const { binding } = await import("../binding/index.js");
@@ -33,7 +38,10 @@ async function tokenize(argument: string | undefined, flags: TokenizeFlags, comm
   try {
     const ids = Array.from(binding.encode(tokenizer, text, flags.special, flags.parseSpecial ?? false));
     if (flags.ids) return await print(`${JSON.stringify(ids)}\n`);
-    const tokens = ids.map((id) => ({ id, piece: Buffer.from(binding.tokenBytes(tokenizer, id, true)).toString("utf8") }));
+    const tokens = ids.map((id) => ({
+      id,
+      piece: Buffer.from(binding.tokenBytes(tokenizer, id, true)).toString("utf8"),
+    }));
     if (flags.json) return await printJson({ tokens, count: ids.length });
     await print(tokens.map(({ id, piece }) => `${String(id).padStart(7)}  ${JSON.stringify(piece)}\n`).join(""));
   } finally {

@@ -2,7 +2,8 @@
  * Main's end of one engine worker: starts it, gives every request an id and a slot of shared words, and hands its
  * messages to the request. It never refers to a Model, so a Model nobody holds can be collected while it idles.
  */
-import { createError, type LutraError, toLutraError } from "../errors.js";
+import { receiveMessageOnPort } from "node:worker_threads";
+import { createError, describeValue, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
 import {
   controlSlots,
@@ -70,14 +71,13 @@ export class EngineClient {
 
   static async start(options: EngineStartOptions): Promise<EngineClient> {
     const { signal } = options;
-    signal?.throwIfAborted();
     const control = createControl();
     stopAtExit(control);
     const worker = startEngineWorker({ ...options.task, control });
     const onAbort = (): void => void Atomics.store(control, header.stop, 1);
     signal?.addEventListener("abort", onAbort, { once: true });
     let callbackError: { thrown: unknown } | undefined;
-    worker.port.on("message", (message: FromWorker) => {
+    const onMessage = (message: FromWorker): void => {
       if (message.type !== "load-progress" || callbackError !== undefined) return;
       try {
         options.onLoadProgress?.({ loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
@@ -85,10 +85,15 @@ export class EngineClient {
         callbackError = { thrown };
         onAbort();
       }
-    });
+    };
+    worker.port.on("message", onMessage);
     try {
       const reply = await settleLoad(worker);
-      worker.port.removeAllListeners("message");
+      worker.port.off("message", onMessage);
+      // The reply came by another port and may have overtaken the last progress.
+      for (let left = receiveMessageOnPort(worker.port); left !== undefined; left = receiveMessageOnPort(worker.port)) {
+        onMessage(left.message as FromWorker);
+      }
       if (callbackError === undefined && reply.ok && !signal?.aborted) return new EngineClient(worker, control, reply.engine);
       forgetControl(control);
       await worker.terminate();
@@ -210,8 +215,16 @@ export class EngineClient {
 
 /** What a caller gets when a callback of theirs threw, whatever it threw. */
 export function callbackFailure(name: string, thrown: unknown): LutraError {
-  const what = thrown instanceof Error ? thrown.message : String(thrown);
-  return createError("CALLBACK_FAILED", `${name} threw: ${what}`, { cause: thrown });
+  return createError("CALLBACK_FAILED", `${name} threw ${describeThrown(thrown)}`, { cause: thrown });
+}
+
+/** Never throws itself, whatever was thrown. */
+function describeThrown(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? `an error: ${thrown.message}` : describeValue(thrown);
+  } catch {
+    return "a value that cannot be read";
+  }
 }
 
 async function settleLoad(worker: EngineWorker): Promise<LoadReply> {

@@ -174,9 +174,8 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
   }
 
   private complete(summary: GenerateSummary): void {
-    if (summary.finishReason === "abort" && !this.left_) {
-      return this.fail(this.callbackError_ ?? this.abortedError(), summary);
-    }
+    if (this.callbackError_ !== undefined) return this.fail(this.callbackError_, summary);
+    if (summary.finishReason === "abort" && !this.left_) return this.fail(this.abortedError(), summary);
     this.end(summary, undefined);
     const { finishReason, promptTokens, completionTokens, decodeSteps, promptMs, predictedMs } = summary;
     const result: GenerateResult = {

@@ -46,7 +46,12 @@ export function hubPath(repo: string, file: string): string {
 export type CacheCheck = { sha256: string } | { failure: string };
 
 /** Trusts the record when size and time agree with it; hashes the file otherwise. */
-export async function checkCached(path: string, name: string, expected: { sizeBytes?: number; sha256?: string }, signal?: AbortSignal): Promise<CacheCheck> {
+export async function checkCached(
+  path: string,
+  name: string,
+  expected: { sizeBytes?: number; sha256?: string },
+  signal?: AbortSignal,
+): Promise<CacheCheck> {
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile()) return { failure: "not there" };
   if (expected.sizeBytes !== undefined && info.size !== expected.sizeBytes) {

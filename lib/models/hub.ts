@@ -12,7 +12,12 @@ const connectMs = 10_000;
 const stallMs = 30_000;
 const maxAttempts = 5;
 
-export async function pullFromHub(repo: string, file: string, target: PullTarget, context: SourceContext): Promise<string> {
+export async function pullFromHub(
+  repo: string,
+  file: string,
+  target: PullTarget,
+  context: SourceContext,
+): Promise<string> {
   const info = await fileDownloadInfo({ repo, path: file, ...hubParams(context.signal) }).catch(explain);
   if (!info) throw new Error(`${repo} has no file ${file}`);
   const etag = /^(?:W\/)?"?([0-9a-f]{64})"?$/.exec(info.etag)?.[1];
@@ -34,7 +39,13 @@ export async function pullFromHub(repo: string, file: string, target: PullTarget
   }
 }
 
-async function receive(part: PartFile, url: string, sizeBytes: number, sha256: string | undefined, context: SourceContext) {
+async function receive(
+  part: PartFile,
+  url: string,
+  sizeBytes: number,
+  sha256: string | undefined,
+  context: SourceContext,
+) {
   if (part.receivedBytes > sizeBytes) await part.restart();
   let resumed = part.receivedBytes > 0;
   for (let attempt = 1; ; attempt++) {
@@ -79,12 +90,14 @@ async function receiveOnce(part: PartFile, url: string, sizeBytes: number, conte
       await part.restart();
     }
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      if (part.receivedBytes + chunk.byteLength > sizeBytes) throw new Error(`the server sent more than ${sizeBytes} bytes`);
+      if (part.receivedBytes + chunk.byteLength > sizeBytes)
+        throw new Error(`the server sent more than ${sizeBytes} bytes`);
       await part.write(chunk);
       context.progress(part.receivedBytes, sizeBytes);
       arm(stallMs);
     }
-    if (part.receivedBytes < sizeBytes) throw new Error(`the connection ended after ${part.receivedBytes} of ${sizeBytes} bytes`);
+    if (part.receivedBytes < sizeBytes)
+      throw new Error(`the connection ended after ${part.receivedBytes} of ${sizeBytes} bytes`);
   } finally {
     clearTimeout(timer);
     stop.abort();
@@ -130,13 +143,16 @@ function isDiskError(thrown: unknown): boolean {
 /** Rethrows with the cause a user can act on in place of "fetch failed". */
 function explain(thrown: unknown): never {
   if (thrown instanceof HubApiError) {
-    const why = { 401: "not allowed (set HF_TOKEN)", 403: "not allowed (set HF_TOKEN)", 404: "not found" }[thrown.statusCode];
+    const why = { 401: "not allowed (set HF_TOKEN)", 403: "not allowed (set HF_TOKEN)", 404: "not found" }[
+      thrown.statusCode
+    ];
     throw new Error(why ?? `the server answered ${thrown.statusCode}`, { cause: thrown });
   }
   if (thrown instanceof Error && thrown.name === "TimeoutError") {
     throw new Error(`no answer within ${connectMs / 1000} s`, { cause: thrown });
   }
   const cause = thrown instanceof Error ? (thrown.cause as (Error & { code?: string }) | undefined) : undefined;
-  if (cause && thrown instanceof TypeError) throw new Error(cause.message || cause.code || thrown.message, { cause: thrown });
+  if (cause && thrown instanceof TypeError)
+    throw new Error(cause.message || cause.code || thrown.message, { cause: thrown });
   throw thrown;
 }

@@ -73,7 +73,12 @@ export class PartFile {
 
   async write(chunk: Uint8Array): Promise<void> {
     for (let done = 0; done < chunk.byteLength; ) {
-      const { bytesWritten } = await this.#handle.write(chunk, done, chunk.byteLength - done, this.receivedBytes + done);
+      const { bytesWritten } = await this.#handle.write(
+        chunk,
+        done,
+        chunk.byteLength - done,
+        this.receivedBytes + done,
+      );
       done += bytesWritten;
     }
     this.#hash.update(chunk);

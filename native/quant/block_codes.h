@@ -1,4 +1,4 @@
-// One row's block taken apart: the common ground between GGUF blocks, packed panels and float values. Internal to quant.
+// One row's block taken apart: the common ground between GGUF blocks, packed panels and floats. Internal to quant.
 #pragma once
 
 #include <cstdint>

@@ -40,7 +40,8 @@ void read_nibbles_32(const uint8_t* qs, uint8_t* codes) {
   take_bits(qs, 16, 4, 15, codes + 16);
 }
 
-/// Bit i of qh becomes bit 4 of codes[i]. Copies of a byte, each masked to one bit, plus 127 carry into bit 7 if it is set.
+/// Bit i of qh becomes bit 4 of codes[i]. Eight copies of a byte, each masked to one bit: adding 127 carries into bit 7
+/// when that bit is set.
 void add_fifth_bits_32(const uint8_t* qh, uint8_t* codes) {
   for (int i = 0; i < 4; ++i) {
     const uint64_t single = (qh[i] * kEachByte) & 0x8040201008040201ull;
@@ -208,7 +209,9 @@ void block_values(TensorType type, const BlockCodes& block, float* out) {
       }
       return;
     case TensorType::Q6_K:
-      for (int s = 0; s < 16; ++s) scaled_values(d * signed_byte(block.scales[s]), codes + 16 * s, 32, 16, out + 16 * s);
+      for (int s = 0; s < 16; ++s) {
+        scaled_values(d * signed_byte(block.scales[s]), codes + 16 * s, 32, 16, out + 16 * s);
+      }
       return;
     case TensorType::IQ4_XS:
       for (int s = 0; s < 8; ++s) table_values(d * signed_byte(block.scales[s]), codes + 32 * s, out + 32 * s);

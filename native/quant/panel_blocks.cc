@@ -15,6 +15,7 @@ using kernels::LowBits;
 using kernels::PanelShape;
 
 constexpr uint32_t kEachByte = 0x01010101u;
+constexpr uint32_t kTwoBits = 3 * kEachByte;
 
 uint32_t load_four(const uint8_t* bytes) {
   uint32_t word;
@@ -38,9 +39,9 @@ void write_unit(const PanelShape& shape, const uint8_t* codes, uint32_t r, uint8
     const uint32_t four = load_four(codes + 4 * j);
     if (shape.low == LowBits::kByte) or_four(low + 32 * j, four);
     if (shape.low == LowBits::kNibble) or_four(low + 32 * (j % 4), (four & (15 * kEachByte)) << (4 * (j / 4)));
-    if (shape.low == LowBits::kTwo) or_four(low + 32 * (j / 4), (four & (3 * kEachByte)) << (2 * (j % 4)));
+    if (shape.low == LowBits::kTwo) or_four(low + 32 * (j / 4), (four & kTwoBits) << (2 * (j % 4)));
     if (shape.high == HighBits::kOne) or_four(high, ((four >> width) & kEachByte) << j);
-    if (shape.high == HighBits::kTwo) or_four(high + 32 * (j / 4), ((four >> width) & (3 * kEachByte)) << (2 * (j % 4)));
+    if (shape.high == HighBits::kTwo) or_four(high + 32 * (j / 4), ((four >> width) & kTwoBits) << (2 * (j % 4)));
   }
 }
 
@@ -52,9 +53,9 @@ void read_unit(const PanelShape& shape, const uint8_t* unit, uint32_t r, uint8_t
     uint32_t four = 0;
     if (shape.low == LowBits::kByte) four = load_four(low + 32 * j);
     if (shape.low == LowBits::kNibble) four = (load_four(low + 32 * (j % 4)) >> (4 * (j / 4))) & (15 * kEachByte);
-    if (shape.low == LowBits::kTwo) four = (load_four(low + 32 * (j / 4)) >> (2 * (j % 4))) & (3 * kEachByte);
+    if (shape.low == LowBits::kTwo) four = (load_four(low + 32 * (j / 4)) >> (2 * (j % 4))) & kTwoBits;
     if (shape.high == HighBits::kOne) four |= ((load_four(high) >> j) & kEachByte) << width;
-    if (shape.high == HighBits::kTwo) four |= ((load_four(high + 32 * (j / 4)) >> (2 * (j % 4))) & (3 * kEachByte)) << width;
+    if (shape.high == HighBits::kTwo) four |= ((load_four(high + 32 * (j / 4)) >> (2 * (j % 4))) & kTwoBits) << width;
     std::memcpy(codes + 4 * j, &four, 4);
   }
 }

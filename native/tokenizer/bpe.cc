@@ -189,8 +189,10 @@ class BpeTokenizer final : public VocabTokenizer {
     };
     Merger(scratch, lookup).run(n_ranks_);
     for (uint32_t i = 0; i != kNoSymbol; i = symbols[i].next) {
+      // A byte the vocabulary lacks is left out unless there is a token for the unknown; files that name a control
+      // token as their unknown one (SmolLM2: <|endoftext|>) must not let text make it.
       const int32_t id = symbols[i].id >= 0 ? symbols[i].id : info_.unk;
-      if (id >= 0) ids.push_back(id);
+      if (id >= 0 && type_of(id) != TokenType::kControl) ids.push_back(id);
     }
   }
 

@@ -1,7 +1,8 @@
 // The merge loop both vocabularies share: again and again the adjacent pair of the lowest rank becomes one symbol, the
 // leftmost of equals first, until no pair has a rank.
 //
-// Contract: words of up to kMaxWordBytes; one MergeScratch per thread. `lookup(left, right, merge)` fills a Merge and returns true when the pair
+// Contract: words of up to kMaxWordBytes; one MergeScratch per thread.
+// `lookup(left, right, merge)` fills a Merge and returns true when the pair
 // merges. Short words scan for the minimum. Long ones keep one queue of positions per rank: positions nearly
 // always arrive in ascending order and are appended, the few others go to a heap, so a word of n symbols costs
 // O(n + late · log n) and not a heap operation for every pair.

@@ -5,7 +5,7 @@ import { binding } from "../../dist/esm/binding/index.js";
 import { AbortedError, loadModel, type Model } from "../../dist/esm/index.js";
 import { slowTinyModel } from "../support/models.js";
 
-const instants = Number(process.env.LUTRA_TEST_ABORTS ?? 120);
+const instants = Number(process.env.LUTRA_TEST_ABORTS ?? 60);
 const longPrompt = Array.from({ length: 900 }, (_, i) => 260 + (i % 200));
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

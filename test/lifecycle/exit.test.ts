@@ -8,7 +8,7 @@ import t from "tap";
 import ts from "typescript";
 import { slowTinyModel } from "../support/models.js";
 
-const runs = Number(process.env.LUTRA_TEST_EXITS ?? 5);
+const runs = Number(process.env.LUTRA_TEST_EXITS ?? 3);
 const here = dirname(fileURLToPath(import.meta.url));
 
 /** The child as plain JavaScript beside the model, so that each of many runs starts at once. */

@@ -103,7 +103,8 @@ double worst_error(const Matrix& m, const Activations& a, const std::vector<floa
 
 void report(const char* what, const Matrix& m, uint32_t n, bool ok) {
   if (!ok) {
-    std::fprintf(stderr, "%s: type %s rows %u k %u n %u\n", what, base::tensor_type_traits(m.type).name, m.rows, m.k, n);
+    std::fprintf(stderr, "%s: type %s rows %u k %u n %u\n", what,
+                 base::tensor_type_traits(m.type).name, m.rows, m.k, n);
   }
   CHECK(ok);
 }
@@ -214,7 +215,8 @@ void fused_multiply_add_is_exact() {
   for (int i = 0; i < 400000; ++i) {
     float a[8], b[8], acc[8], expected[8];
     for (int lane = 0; lane < 8; ++lane) {
-      uint32_t bits[3] = {static_cast<uint32_t>(random()), static_cast<uint32_t>(random()), static_cast<uint32_t>(random())};
+      uint32_t bits[3];
+      for (uint32_t& word : bits) word = static_cast<uint32_t>(random());
       if (i % 4 == 1) {
         // Few bits, exponents about 24 apart: sums that often are, or just miss, a midpoint of two floats.
         for (uint32_t& word : bits) word = (word & 0x80070000u) | ((124 + ((word >> 3) & 7)) << 23);

@@ -169,6 +169,19 @@ static void test_bpe() {
   CHECK_EQ(t.info().size, static_cast<uint32_t>(v.tokens.size()));
 }
 
+/// A byte without a token is left out, or becomes the unknown token, but never a control token.
+static void test_missing_byte() {
+  for (const int32_t type : {2, 3}) {
+    Vocabulary v;
+    v.merges = {"a b"};
+    v.tokens[7] = "gone";
+    v.source.unk = static_cast<uint64_t>(v.add("<unk>", type));
+    auto built = v.build();
+    CHECK(built.ok());
+    if (built.ok()) CHECK_EQ(built.value()->encode("x\ay", {false, false}), (type == 2 ? Ids{'x', 256, 'y'} : Ids{'x', 'y'}));
+  }
+}
+
 static void test_ignore_merges() {
   for (const char* pre : {"llama-bpe", "dbrx"}) {
     Vocabulary v;
@@ -310,6 +323,7 @@ int main() {
   test_pretokenizers();
   test_pretokenizers_keep_text();
   test_bpe();
+  test_missing_byte();
   test_ignore_merges();
   test_spm();
   test_refused();

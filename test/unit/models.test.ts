@@ -4,7 +4,15 @@ import { join } from "node:path";
 import t from "tap";
 import { builtinModels, defaultModelName, listModels, removeModel, resolveModel } from "../../dist/esm/models/index.js";
 import { matchQuantTag, parseHubUri, splitParts } from "../../dist/esm/models/uri.js";
-import { filesUnder, type HubFile, isolatedEnvironment, patternBytes, setEnvironment, sha256, startHub } from "../support/local-sources.js";
+import {
+  filesUnder,
+  type HubFile,
+  isolatedEnvironment,
+  patternBytes,
+  setEnvironment,
+  sha256,
+  startHub,
+} from "../support/local-sources.js";
 
 const bytes = patternBytes(300_000);
 const builtin = {
@@ -67,12 +75,22 @@ t.test("URIs that could leave the cache folder are refused", async (t) => {
 });
 
 t.test("a quantisation names exactly one file", async (t) => {
-  const files = ["m-Q4_K_M.gguf", "m-Q4_K_S.gguf", "mmproj-Q4_K_M.gguf", "big-Q8_0-00001-of-00002.gguf", "big-Q8_0-00002-of-00002.gguf"];
+  const files = [
+    "m-Q4_K_M.gguf",
+    "m-Q4_K_S.gguf",
+    "mmproj-Q4_K_M.gguf",
+    "big-Q8_0-00001-of-00002.gguf",
+    "big-Q8_0-00002-of-00002.gguf",
+  ];
   t.equal(matchQuantTag(files, "q4_k_m"), "m-Q4_K_M.gguf");
   t.equal(matchQuantTag(files, "Q8_0"), "big-Q8_0-00001-of-00002.gguf");
   t.throws(() => matchQuantTag(files, "Q4_K"), /no .gguf file matches/);
   t.throws(() => matchQuantTag([...files, "n-Q4_K_M.gguf"], "Q4_K_M"), /2 files match/);
-  t.same(splitParts("a-00002-of-00003.gguf"), ["a-00001-of-00003.gguf", "a-00002-of-00003.gguf", "a-00003-of-00003.gguf"]);
+  t.same(splitParts("a-00002-of-00003.gguf"), [
+    "a-00001-of-00003.gguf",
+    "a-00002-of-00003.gguf",
+    "a-00003-of-00003.gguf",
+  ]);
   t.same(splitParts("a.gguf"), []);
 });
 
@@ -92,7 +110,10 @@ t.test("a pull from the hub, and the cache after it", async (t) => {
   t.equal(await resolveModel("tiny", { registry, onPullProgress }), path);
   t.ok(readFileSync(path).equals(bytes));
   t.equal(progress.at(-1), bytes.length);
-  t.same(progress, [...progress].sort((a, b) => a - b));
+  t.same(
+    progress,
+    [...progress].sort((a, b) => a - b),
+  );
   t.same(filesUnder(cache), ["tiny.gguf", "tiny.gguf.json"]);
   const { requests } = hub;
   t.equal(await resolveModel("tiny", { registry }), path);
@@ -110,7 +131,10 @@ t.test("a cached file that changed is not trusted", async (t) => {
   damaged[1000]! ^= 1;
   writeFileSync(path, damaged);
   utimesSync(path, new Date(), new Date(Date.now() + 5000));
-  await t.rejects(resolveModel("tiny", { registry, offline: true }), { code: "PULL_FAILED", message: /wrong checksum/ });
+  await t.rejects(resolveModel("tiny", { registry, offline: true }), {
+    code: "PULL_FAILED",
+    message: /wrong checksum/,
+  });
   t.same(await listModels(registry), []);
   await resolveModel("tiny", { registry });
   t.ok(readFileSync(path).equals(bytes), "it is fetched again");
@@ -126,10 +150,16 @@ t.test("a file put into the cache by hand is verified once", async (t) => {
 
 t.test("a wrong checksum is refused, before the download where the hub says it", async (t) => {
   const { cache, hub, files } = await setUp(t, { bytes: patternBytes(bytes.length, 2) });
-  await t.rejects(resolveModel("tiny", { registry }), { code: "PULL_FAILED", message: /wrong checksum: expected sha256 / });
+  await t.rejects(resolveModel("tiny", { registry }), {
+    code: "PULL_FAILED",
+    message: /wrong checksum: expected sha256 /,
+  });
   t.equal(hub.downloads.length, 0);
   files[hubKey] = { bytes: patternBytes(bytes.length, 2), etag: "no-checksum" };
-  await t.rejects(resolveModel("tiny", { registry }), { code: "PULL_FAILED", message: /wrong checksum: .*refused and removed/ });
+  await t.rejects(resolveModel("tiny", { registry }), {
+    code: "PULL_FAILED",
+    message: /wrong checksum: .*refused and removed/,
+  });
   t.equal(hub.downloads.length, 1);
   files[hubKey] = { bytes: bytes.subarray(1) };
   await t.rejects(resolveModel("tiny", { registry }), { code: "PULL_FAILED", message: /wrong size/ });
@@ -149,7 +179,11 @@ t.test("a broken connection is resumed where it broke", async (t) => {
 t.test("a later pull goes on from what an earlier one got", async (t) => {
   const { cache, hub, files, path } = await setUp(t, { bytes, cuts: [100_000, 0, 0, 0] });
   await t.rejects(resolveModel("tiny", { registry }), { code: "PULL_FAILED", message: /Hugging Face/ });
-  t.same(filesUnder(cache).filter((name) => !name.endsWith(".part")), [], "nothing under the final name");
+  t.same(
+    filesUnder(cache).filter((name) => !name.endsWith(".part")),
+    [],
+    "nothing under the final name",
+  );
   const [part] = filesUnder(cache);
   const kept = statSync(join(cache, part as string)).size;
   t.ok(kept > 0);
@@ -178,7 +212,11 @@ t.test("a server that ignores ranges", async (t) => {
 t.test("an abort stops a pull and leaves nothing under the final name", async (t) => {
   const { cache } = await setUp(t, { bytes, slowMs: 10 });
   const controller = new AbortController();
-  const pulling = resolveModel("tiny", { registry, signal: controller.signal, onPullProgress: () => controller.abort() });
+  const pulling = resolveModel("tiny", {
+    registry,
+    signal: controller.signal,
+    onPullProgress: () => controller.abort(),
+  });
   await t.rejects(pulling, { code: "ABORTED" });
   t.notOk(filesUnder(cache).includes("tiny.gguf"));
   await t.rejects(resolveModel("tiny", { registry, signal: controller.signal }), { code: "ABORTED" });
@@ -186,7 +224,10 @@ t.test("an abort stops a pull and leaves nothing under the final name", async (t
 
 t.test("offline uses the cache only", async (t) => {
   const { hub } = await setUp(t, { bytes });
-  await t.rejects(resolveModel("tiny", { registry, offline: true }), { code: "PULL_FAILED", message: /offline.*not there/ });
+  await t.rejects(resolveModel("tiny", { registry, offline: true }), {
+    code: "PULL_FAILED",
+    message: /offline.*not there/,
+  });
   await t.rejects(resolveModel("hf:someone/tiny-gguf:Q4_0", { offline: true }), { code: "PULL_FAILED" });
   t.equal(hub.requests, 0);
 });

@@ -1,5 +1,5 @@
-// Tiles of types whose sub-scales cover 16 elements (Q2_K, Q3_K, Q6_K): the sub-scales go in as vpmaddwd factors, so a unit
-// still ends in one integer per row and column:
+// Tiles of types whose sub-scales cover 16 elements (Q2_K, Q3_K, Q6_K): the sub-scales go in as vpmaddwd factors, so a
+// unit still ends in one integer per row and column:
 //   isum = Σ_h sc_h · (Σ code·a − zero · Σa);  acc = fma(float(isum), d·d_a, acc)
 //   Q2_K also: acc = fma(float(Σ_h mn_h · Σa), −dmin·d_a, acc)
 // |isum| < 2^27: 16·32004·128 = 65.5e6 for the codes and 2·32·128·2032 = 16.6e6 for the zero point.
@@ -67,40 +67,23 @@ struct NarrowTile {
     }
   }
 
-  template <int kPanels, int kColumns>
+  template <int kColumns>
   static void run(const MatmulArgs& args, uint32_t panel, uint32_t column) {
     const uint8_t* weights = args.panels + panel * args.panel_bytes;
     const uint64_t k = args.k;
     Columns columns = {args.q8.q + column * k, args.q8.d + column * (k / 32), args.q8.s + column * (k / 32),
                        args.q8.sums16 + column * (k / 16), k};
-    __m256 acc[kPanels][kColumns];
+    __m256 acc[kColumns];
 #pragma GCC unroll 8
-    for (int i = 0; i < kPanels * kColumns; ++i) acc[i / kColumns][i % kColumns] = _mm256_setzero_ps();
+    for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();
     for (uint64_t k0 = 0; k0 < k; k0 += kPanel.elements, weights += kPanel.bytes) {
-      __m256 d[kPanels], minus_min[kPanels];
-#pragma GCC unroll 8
-      for (int p = 0; p < kPanels; ++p) {
-        d[p] = load_halves(weights + p * args.panel_bytes);
-        minus_min[p] = d[p];
-        if constexpr (kHasMin) {
-          const __m256 min = load_halves(weights + p * args.panel_bytes + kPanel.min_offset);
-          minus_min[p] = _mm256_xor_ps(min, _mm256_set1_ps(-0.0f));
-        }
-      }
-      for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) {
-#pragma GCC unroll 8
-        for (int p = 0; p < kPanels; ++p) {
-          unit<kColumns>(weights + p * args.panel_bytes, u, d[p], minus_min[p], columns, acc[p]);
-        }
-      }
+      const __m256 d = load_halves(weights);
+      __m256 minus_min = d;
+      if constexpr (kHasMin) minus_min = _mm256_xor_ps(load_halves(weights + kPanel.min_offset), _mm256_set1_ps(-0.0f));
+      for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) unit<kColumns>(weights, u, d, minus_min, columns, acc);
     }
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) {
-        store_rows(args, panel + static_cast<uint32_t>(p), column + static_cast<uint32_t>(c), acc[p][c]);
-      }
-    }
+    for (int c = 0; c < kColumns; ++c) store_rows(args, panel, column + static_cast<uint32_t>(c), acc[c]);
   }
 };
 

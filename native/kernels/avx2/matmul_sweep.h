@@ -1,6 +1,8 @@
-// How a matmul walks panels and columns, for every weight type: columns are cut into blocks whose activations stay in L2,
-// a block is swept panel by panel, and a panel's columns are taken in tiles of at most 8 whose sizes differ by at most one
-// (so 9 columns are 5 + 4, not 8 + 1). A single column keeps two panels in flight to cover the latency of its FMA chain.
+// How a matmul walks panels and columns, for every weight type: columns are cut into blocks whose activations stay in
+// L2, a block is swept panel by panel, and a panel's columns are taken in tiles of at most 8 whose sizes differ by at
+// most one (so 9 columns are 5 + 4, not 8 + 1). A single column, too, takes one panel at a time: consecutive panels are one
+// sequential stream, which from cold memory ran about twice as fast as two panels interleaved (Q4_1, one thread, a busy
+// machine: 5–9 against 2.5–4.3 GB/s) and equally fast from cache, where out-of-order execution hides the FMA chain.
 // Each output is computed by the same operations in the same order whatever tile it falls in.
 #pragma once
 
@@ -45,29 +47,23 @@ inline void store_rows(const MatmulArgs& args, uint32_t panel, uint32_t column, 
   }
 }
 
-/// Tile::run<kPanels, kColumns>(args, panel, column) computes kPanels × kColumns outputs of 8 rows.
+/// Tile::run<kColumns>(args, panel, column) computes kColumns outputs of one panel's 8 rows.
 template <typename Tile>
 inline void run_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, uint32_t n_columns) {
   switch (n_columns) {
-    case 1: return Tile::template run<1, 1>(args, panel, column);
-    case 2: return Tile::template run<1, 2>(args, panel, column);
-    case 3: return Tile::template run<1, 3>(args, panel, column);
-    case 4: return Tile::template run<1, 4>(args, panel, column);
-    case 5: return Tile::template run<1, 5>(args, panel, column);
-    case 6: return Tile::template run<1, 6>(args, panel, column);
-    case 7: return Tile::template run<1, 7>(args, panel, column);
-    default: return Tile::template run<1, 8>(args, panel, column);
+    case 1: return Tile::template run<1>(args, panel, column);
+    case 2: return Tile::template run<2>(args, panel, column);
+    case 3: return Tile::template run<3>(args, panel, column);
+    case 4: return Tile::template run<4>(args, panel, column);
+    case 5: return Tile::template run<5>(args, panel, column);
+    case 6: return Tile::template run<6>(args, panel, column);
+    case 7: return Tile::template run<7>(args, panel, column);
+    default: return Tile::template run<8>(args, panel, column);
   }
 }
 
 template <typename Tile>
 inline void sweep(const MatmulArgs& args) {
-  if (args.n == 1) {
-    uint32_t panel = args.panel_begin;
-    for (; panel + 2 <= args.panel_end; panel += 2) Tile::template run<2, 1>(args, panel, 0);
-    if (panel < args.panel_end) Tile::template run<1, 1>(args, panel, 0);
-    return;
-  }
   const uint64_t fitting = kColumnBlockBytes / (args.k + 1);
   const Split blocks = split_evenly(args.n, fitting < kMaxTile ? kMaxTile : static_cast<uint32_t>(fitting));
   uint32_t block_begin = 0;

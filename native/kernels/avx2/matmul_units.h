@@ -2,7 +2,8 @@
 // vpmaddubsw of codes with four broadcast activations leaves each row's partial sums in its own 32-bit lane.
 //
 // Why no int16 sum saturates (|activation| ≤ 127, so one vpmaddubsw lane is ≤ 2·127·code):
-//   2-bit 8·254·3 = 6096, 3-bit 8·254·7 = 14224, 4-bit 8·254·15 = 30480, 5-bit 4·254·31 = 31496, 6-bit 2·254·63 = 32004;
+//   2-bit 8·254·3 = 6096, 3-bit 8·254·7 = 14224, 4-bit 8·254·15 = 30480, 5-bit 4·254·31 = 31496,
+//   6-bit 2·254·63 = 32004;
 //   signed bytes, |w| ≤ 128: 254·128 = 32512, never added in int16. All < 32768.
 // Int32: 16 lanes' worth of 32512 per unit is < 2^20; with a sub-scale of at most 128 in magnitude it is < 2^27.
 #pragma once
@@ -169,7 +170,7 @@ LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i
   }
 }
 
-/// sums[c] = int32 scale_first · Σ_{k<16} code·a + scale_second · Σ_{k≥16} code·a; each scale fills both int16 of its lane.
+/// sums[c] = int32 scale_first · Σ_{k<16} code·a + scale_second · Σ_{k≥16} code·a; a scale fills both int16 of its lane.
 template <LowBits kLow, HighBits kHigh, int kColumns>
 LUTRA_INLINE void dot_scaled(const uint8_t* unit, const Columns& columns, __m256i scale_first, __m256i scale_second,
                              __m256i* sums) {

@@ -41,36 +41,22 @@ struct WideTile {
     }
   }
 
-  template <int kPanels, int kColumns>
+  template <int kColumns>
   static void run(const MatmulArgs& args, uint32_t panel, uint32_t column) {
     const uint8_t* weights = args.panels + panel * args.panel_bytes;
     const uint64_t k = args.k;
     Columns columns = {args.q8.q + column * k, args.q8.d + column * (k / 32), args.q8.s + column * (k / 32),
                        args.q8.sums16 + column * (k / 16), k};
-    __m256 acc[kPanels][kColumns];
+    __m256 acc[kColumns];
 #pragma GCC unroll 8
-    for (int i = 0; i < kPanels * kColumns; ++i) acc[i / kColumns][i % kColumns] = _mm256_setzero_ps();
+    for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();
     for (uint64_t k0 = 0; k0 < k; k0 += kPanel.elements, weights += kPanel.bytes) {
-      __m256 d[kPanels], min[kPanels];
-#pragma GCC unroll 8
-      for (int p = 0; p < kPanels; ++p) {
-        d[p] = load_halves(weights + p * args.panel_bytes);
-        min[p] = kHasMin ? load_halves(weights + p * args.panel_bytes + kPanel.min_offset) : d[p];
-      }
-      for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) {
-#pragma GCC unroll 8
-        for (int p = 0; p < kPanels; ++p) {
-          unit<kColumns>(weights + p * args.panel_bytes, u, d[p], min[p], columns, acc[p]);
-        }
-      }
+      const __m256 d = load_halves(weights);
+      const __m256 min = kHasMin ? load_halves(weights + kPanel.min_offset) : d;
+      for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) unit<kColumns>(weights, u, d, min, columns, acc);
     }
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) {
-        store_rows(args, panel + static_cast<uint32_t>(p), column + static_cast<uint32_t>(c), acc[p][c]);
-      }
-    }
+    for (int c = 0; c < kColumns; ++c) store_rows(args, panel, column + static_cast<uint32_t>(c), acc[c]);
   }
 
  private:

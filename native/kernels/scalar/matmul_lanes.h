@@ -1,4 +1,4 @@
-// Portable 16-byte vectors (the compiler's vector types, which every target lowers to what it has) for the scalar matmul:
+// Portable 16-byte vectors (the compiler's vector types, lowered to what the target has) for the scalar matmul:
 // exact integer dots on the packed layout, and an exactly rounded fused multiply-add that needs no FMA instruction.
 #pragma once
 
@@ -29,7 +29,7 @@ inline Vector load(const void* bytes) {
 
 inline Doubles2 widened(const float* two) { return __builtin_convertvector(load<Floats2>(two), Doubles2); }
 
-/// acc[i] = fma(a[i], b[i], acc[i]) for 8 lanes, correctly rounded like std::fma, which would be a library call per lane.
+/// acc[i] = fma(a[i], b[i], acc[i]) for 8 lanes, rounded like std::fma, which would be a library call per lane.
 /// The product of two floats is exact in double. Rounding product + acc to double and then to float differs from one
 /// rounding only when the double is a midpoint of two floats (its low 29 bits are 1 and 28 zeros) or the float would be
 /// subnormal, where midpoints sit elsewhere; those lanes' groups are redone with std::fma.
@@ -93,8 +93,12 @@ inline void unpack_vector(const uint8_t* unit, UnitCodes& out) {
     const uint8_t* high = unit + 16 * half;
     Bytes16 codes;
     if constexpr (kLow == LowBits::kByte) codes = load<Bytes16>(low + 32 * kJ);
-    if constexpr (kLow == LowBits::kNibble) codes = shifted<-4 * (kJ / 4)>(load<Bytes16>(low + 32 * (kJ % 4))) & uint8_t{15};
-    if constexpr (kLow == LowBits::kTwo) codes = shifted<-2 * (kJ % 4)>(load<Bytes16>(low + 32 * (kJ / 4))) & uint8_t{3};
+    if constexpr (kLow == LowBits::kNibble) {
+      codes = shifted<-4 * (kJ / 4)>(load<Bytes16>(low + 32 * (kJ % 4))) & uint8_t{15};
+    }
+    if constexpr (kLow == LowBits::kTwo) {
+      codes = shifted<-2 * (kJ % 4)>(load<Bytes16>(low + 32 * (kJ / 4))) & uint8_t{3};
+    }
     if constexpr (kHigh == HighBits::kOne) {
       codes |= shifted<kLowWidth - kJ>(load<Bytes16>(high)) & static_cast<uint8_t>(1 << kLowWidth);
     }

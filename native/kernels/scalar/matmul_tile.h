@@ -1,5 +1,5 @@
-// The scalar twin's tile loop over packed panels: weights of 8 rows × 32 k are unpacked once to int16 and used by a tile
-// of columns. The float operations and their order are the contract the SIMD paths repeat:
+// The scalar twin's tile loop over packed panels: weights of 8 rows × 32 k are unpacked once to int16 and used by a
+// tile of columns. The float operations and their order are the contract the SIMD paths repeat:
 //   32-wide scales: acc = fma(float(Σ code·a), w·d_a, acc); then, when the type has an offset, acc = fma(m, s_a, acc)
 //   16-wide scales: acc = fma(float(isum), d·d_a, acc);     then, for Q2_K, acc = fma(float(imin), −dmin·d_a, acc)
 // block by block in ascending k, one accumulator per output. w and m are per row: see each type's policy.
