@@ -28,7 +28,7 @@
       "type": "loadable_module",
       "sources": ["<!@(node scripts/sources.mjs addon)"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["lutra_core"],
       "conditions": [["target_arch=='x64'", {"dependencies": ["lutra_avx2"]}]]
     }

@@ -21,7 +21,12 @@ export function getBinding(): NativeBinding {
 }
 
 /** What was tried to find the addon, and what was loaded; never throws. */
-export function bindingReport(): { path: string | null; abiVersion: number; attempts: BinaryAttempt[]; error?: string } {
+export function bindingReport(): {
+  path: string | null;
+  abiVersion: number;
+  attempts: BinaryAttempt[];
+  error?: string;
+} {
   try {
     getBinding();
     return { path: attempts.at(-1)?.path ?? null, abiVersion, attempts };
@@ -56,5 +61,8 @@ export const binding: NativeBinding = new Proxy({} as NativeBinding, {
   get: (_, name) => Reflect.get(getBinding(), name),
   has: (_, name) => Reflect.has(getBinding(), name),
   ownKeys: () => Reflect.ownKeys(getBinding()),
-  getOwnPropertyDescriptor: (_, name) => ({ ...Reflect.getOwnPropertyDescriptor(getBinding(), name), configurable: true }),
+  getOwnPropertyDescriptor: (_, name) => ({
+    ...Reflect.getOwnPropertyDescriptor(getBinding(), name),
+    configurable: true,
+  }),
 });

@@ -21,7 +21,12 @@ const firstPrivateUse = 0xe000;
 const lastPrivateUse = 0xf8ff;
 const maxPasses = 64;
 
-export function renderPieces(template: string, messages: ChatMessage[], options: RenderOptions, control: ControlTokens): string[] {
+export function renderPieces(
+  template: string,
+  messages: ChatMessage[],
+  options: RenderOptions,
+  control: ControlTokens,
+): string[] {
   const spelled = messages.map(({ content }) => spelledIn(content, control));
   if (spelled.every((set) => set.size === 0)) return [renderChat(template, messages, options)];
   const mark = unusedMark(messages, template);
@@ -65,7 +70,10 @@ function breakSpellings(content: string, mark: string, control: ControlTokens): 
       guarded = guarded.replaceAll(spelling, first + mark + spelling.slice(first.length));
     }
   }
-  throw createError("INVALID_MESSAGES", "messages: a content spells control tokens in a way that cannot be made plain text");
+  throw createError(
+    "INVALID_MESSAGES",
+    "messages: a content spells control tokens in a way that cannot be made plain text",
+  );
 }
 
 function unusedMark(messages: ChatMessage[], template: string): string {

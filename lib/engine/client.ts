@@ -28,7 +28,11 @@ export interface RequestSink {
 }
 
 type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score"];
-export type RequestMessage = StartMessage extends infer M ? (M extends unknown ? Omit<M, "id" | "slot"> : never) : never;
+export type RequestMessage = StartMessage extends infer M
+  ? M extends unknown
+    ? Omit<M, "id" | "slot">
+    : never
+  : never;
 
 export interface RequestHandle {
   abort(): void;
@@ -94,7 +98,8 @@ export class EngineClient {
       for (let left = receiveMessageOnPort(worker.port); left !== undefined; left = receiveMessageOnPort(worker.port)) {
         onMessage(left.message as FromWorker);
       }
-      if (callbackError === undefined && reply.ok && !signal?.aborted) return new EngineClient(worker, control, reply.engine);
+      if (callbackError === undefined && reply.ok && !signal?.aborted)
+        return new EngineClient(worker, control, reply.engine);
       forgetControl(control);
       await worker.terminate();
       worker.port.close();
@@ -119,7 +124,10 @@ export class EngineClient {
     if (this.ended_ !== undefined) throw this.ended_;
     const slot = this.freeSlots_.pop();
     if (slot === undefined) {
-      throw createError("QUEUE_FULL", `${this.active_.size} requests are alive (${limits.maxQueuedRequests} may wait); try again later`);
+      throw createError(
+        "QUEUE_FULL",
+        `${this.active_.size} requests are alive (${limits.maxQueuedRequests} may wait); try again later`,
+      );
     }
     const id = this.nextId_++;
     for (let word = 0; word < slotWord.words; word++) Atomics.store(this.control, slotIndex(slot, word), 0);
@@ -186,9 +194,12 @@ export class EngineClient {
     if (request === undefined) return;
     const last = message.type === "generated" || message.type === "scored" || message.type === "failed";
     if (last) this.retire(message.id, request);
-    if (message.type !== "failed") request.sink.onMessage(message);
-    else if (this.stopping_ !== undefined) request.sink.onFailure(this.ended_ ?? createError("DISPOSED", "the model was disposed"));
-    else request.sink.onFailure(createError(message.error.code, message.error.message));
+    // dispose() stops the step by the requests' own abort flags, so theirs may look like aborts.
+    const stopped =
+      message.type === "failed" || (message.type === "generated" && message.summary.finishReason === "abort");
+    if (stopped && this.stopping_ !== undefined && this.ended_ !== undefined) request.sink.onFailure(this.ended_);
+    else if (message.type === "failed") request.sink.onFailure(createError(message.error.code, message.error.message));
+    else request.sink.onMessage(message);
   }
 
   private retire(id: number, request: ActiveRequest): void {
@@ -200,7 +211,10 @@ export class EngineClient {
   private workerEnded(code: number): void {
     this.acknowledgeStop_();
     if (this.stopping_ !== undefined) return;
-    const lost = createError("WORKER_LOST", `the engine's worker thread ended (exit code ${code}); load the model again`);
+    const lost = createError(
+      "WORKER_LOST",
+      `the engine's worker thread ended (exit code ${code}); load the model again`,
+    );
     this.ended_ = lost;
     void this.stop(lost);
   }

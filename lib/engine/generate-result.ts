@@ -9,7 +9,7 @@
  *   awaited, the request never pauses.
  * - Whoever only iterates gets the error from the iterator: the same error is not reported as an unhandled rejection.
  */
-import { AbortedError, createError, type LutraError } from "../errors.js";
+import { type AbortedError, createError, type LutraError } from "../errors.js";
 import type { GenerateResult, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
@@ -162,7 +162,8 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     for (const token of tokens) this.tokens_.push(token);
     if (logprobs !== undefined) this.logprobs_.push(...logprobs);
     if (this.left_) return;
-    const part: TextPart = logprobs === undefined ? { type: "text", text, tokens } : { type: "text", text, tokens, logprobs };
+    const part: TextPart =
+      logprobs === undefined ? { type: "text", text, tokens } : { type: "text", text, tokens, logprobs };
     const waiter = this.waiters_.shift();
     if (waiter === undefined) {
       this.parts_.push(part);
@@ -198,7 +199,10 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
   }
 
   private fail(error: LutraError, summary?: GenerateSummary): void {
-    const reported = error.code === "ABORTED" && !(error as AbortedError).partial && this.options_.signal?.aborted ? this.abortedError() : error;
+    const reported =
+      error.code === "ABORTED" && !(error as AbortedError).partial && this.options_.signal?.aborted
+        ? this.abortedError()
+        : error;
     this.end(summary, reported);
     this.error_ = reported;
     this.settle_.reject(reported);

@@ -15,7 +15,8 @@ import { Model } from "./model.js";
  */
 export async function loadModel(source: string, options?: LoadOptions): Promise<Model> {
   const started = performance.now();
-  if (typeof source !== "string" || source === "") throw invalidOption("model", "a name, a path or hf:user/repo:file", source);
+  if (typeof source !== "string" || source === "")
+    throw invalidOption("model", "a name, a path or hf:user/repo:file", source);
   const { chatTemplate, onLoadProgress, onPullProgress, offline, signal, ...engine } = resolveLoadOptions(options);
   const checkAborted = (): void => {
     if (signal?.aborted) throw createError("ABORTED", "loading was aborted", { cause: signal.reason });
@@ -26,5 +27,11 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   const client = await EngineClient.start({ task: { ...engine, path }, onLoadProgress, signal });
   // Read once here so that a defect of the addon shows at load and not in the first synchronous call.
   getBinding();
-  return new Model(client, { path, isa: engine.isa, maxSequences: engine.maxSequences, chatTemplate, loadMs: performance.now() - started });
+  return new Model(client, {
+    path,
+    isa: engine.isa,
+    maxSequences: engine.maxSequences,
+    chatTemplate,
+    loadMs: performance.now() - started,
+  });
 }

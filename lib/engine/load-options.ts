@@ -44,7 +44,8 @@ export function refuseUnknown(given: object, known: readonly string[]): void {
 
 export function checkObject(options: unknown): Record<string, unknown> {
   if (options === undefined) return {};
-  if (typeof options !== "object" || options === null || Array.isArray(options)) throw invalidOption("options", "an object", options);
+  if (typeof options !== "object" || options === null || Array.isArray(options))
+    throw invalidOption("options", "an object", options);
   return options as Record<string, unknown>;
 }
 
@@ -72,7 +73,8 @@ function checkIsa(value: unknown): Isa {
   if (asked === "auto") return best;
   const field = asked === value ? "isa" : "LUTRA_ISA";
   const found = available.find((each) => each === asked);
-  if (found === undefined) throw invalidOption(field, `"auto" or one of ${available.join(", ")} (what this machine has)`, asked);
+  if (found === undefined)
+    throw invalidOption(field, `"auto" or one of ${available.join(", ")} (what this machine has)`, asked);
   return found;
 }
 
@@ -82,12 +84,14 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
   refuseUnknown(given, names);
   const { kvCacheType, chatTemplate, offline } = given;
   if (kvCacheType !== undefined && kvCacheType !== "f16") throw invalidOption("kvCacheType", '"f16"', kvCacheType);
-  if (chatTemplate !== undefined && typeof chatTemplate !== "string") throw invalidOption("chatTemplate", "a string", chatTemplate);
+  if (chatTemplate !== undefined && typeof chatTemplate !== "string")
+    throw invalidOption("chatTemplate", "a string", chatTemplate);
   if (offline !== undefined && typeof offline !== "boolean") throw invalidOption("offline", "true or false", offline);
   return {
     threads: checkInteger("threads", given["threads"], 1, limits.maxThreads) ?? getBinding().cpu().threads,
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
-    maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? limits.defaultMaxSequences,
+    maxSequences:
+      checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? limits.defaultMaxSequences,
     kvCacheType: "f16",
     isa: checkIsa(given["isa"]),
     chatTemplate,

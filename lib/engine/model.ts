@@ -19,7 +19,14 @@ import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
 import { modelInfo } from "./model-info.js";
 import { scorePerplexity } from "./perplexity.js";
-import { type ChatCall, checkPrompt, checkTokenIds, resolveChatCall, resolveGenerateCall, type GenerateCall } from "./request-options.js";
+import {
+  type ChatCall,
+  checkPrompt,
+  checkTokenIds,
+  resolveChatCall,
+  resolveGenerateCall,
+  type GenerateCall,
+} from "./request-options.js";
 
 export interface ModelOptions {
   path: string;
@@ -154,7 +161,8 @@ export class Model {
     const { params, signal, onPromptProgress } = call;
     this.counts_.requests++;
     return new GenerateResultStream(
-      (sink) => this.client_.submit({ type: "generate", prompt, params, reportProgress: onPromptProgress !== undefined }, sink),
+      (sink) =>
+        this.client_.submit({ type: "generate", prompt, params, reportProgress: onPromptProgress !== undefined }, sink),
       {
         signal,
         onPromptProgress,

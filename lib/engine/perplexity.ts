@@ -16,7 +16,8 @@ export async function scorePerplexity(
   const contextSize = checkInteger("contextSize", given["contextSize"], 2, info.contextSize) ?? info.contextSize;
   const signal = checkSignal(given["signal"]);
   const prompt = checkPrompt(text, info.vocabSize, false);
-  const aborted = (): Error => createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
+  const aborted = (): Error =>
+    createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
   if (signal?.aborted) throw aborted();
   let onAbort: (() => void) | undefined;
   try {

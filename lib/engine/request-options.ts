@@ -18,7 +18,11 @@ export interface ChatCall extends GenerateCall {
 
 const chatNames = ["chatTemplate", "chatTemplateKwargs"];
 
-export function resolveGenerateCall(options: unknown, vocabSize: number, alsoKnown: readonly string[] = []): GenerateCall {
+export function resolveGenerateCall(
+  options: unknown,
+  vocabSize: number,
+  alsoKnown: readonly string[] = [],
+): GenerateCall {
   const given = checkObject(options) as GenerateOptions;
   const params = resolveSampling(given, { vocabSize, alsoKnown });
   return { params, signal: given.signal, onPromptProgress: given.onPromptProgress };
@@ -28,7 +32,8 @@ export function resolveChatCall(options: unknown, vocabSize: number): ChatCall {
   const given = checkObject(options) as ChatOptions;
   const call = resolveGenerateCall(given, vocabSize, chatNames);
   const { chatTemplate, chatTemplateKwargs } = given;
-  if (chatTemplate !== undefined && typeof chatTemplate !== "string") throw invalidOption("chatTemplate", "a string", chatTemplate);
+  if (chatTemplate !== undefined && typeof chatTemplate !== "string")
+    throw invalidOption("chatTemplate", "a string", chatTemplate);
   return { ...call, chatTemplate, chatTemplateKwargs };
 }
 
@@ -50,6 +55,7 @@ export function checkTokenIds(field: string, tokens: unknown, vocabSize: number)
 
 export function checkPrompt(prompt: unknown, vocabSize: number, parseSpecial: boolean): PromptInput {
   if (typeof prompt === "string") return { kind: "text", text: prompt, parseSpecial };
-  if (typeof prompt !== "object" || prompt === null) throw invalidOption("prompt", "a string or an array of token ids", prompt);
+  if (typeof prompt !== "object" || prompt === null)
+    throw invalidOption("prompt", "a string or an array of token ids", prompt);
   return { kind: "tokens", tokens: checkTokenIds("prompt", prompt, vocabSize) };
 }

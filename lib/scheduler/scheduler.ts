@@ -55,12 +55,18 @@ export class Scheduler {
   submit(request: SequenceRequest): Sequence {
     const { maxQueuedRequests, contextSize } = this.options_;
     if (request.prompt.length < 1 || request.prompt.length > contextSize) {
-      throw createError("INTERNAL", `scheduler: a prompt of ${request.prompt.length} tokens in a context of ${contextSize}`);
+      throw createError(
+        "INTERNAL",
+        `scheduler: a prompt of ${request.prompt.length} tokens in a context of ${contextSize}`,
+      );
     }
     if (this.byId_.has(request.id)) throw createError("INTERNAL", `scheduler: request ${request.id} is already there`);
     this.admit();
     if (this.queue_.length >= maxQueuedRequests) {
-      throw createError("QUEUE_FULL", `${this.queue_.length} requests wait already (limit ${maxQueuedRequests}); try again later`);
+      throw createError(
+        "QUEUE_FULL",
+        `${this.queue_.length} requests wait already (limit ${maxQueuedRequests}); try again later`,
+      );
     }
     const sequence = new Sequence({ ...request, maxPositions: Math.min(request.maxPositions, contextSize) });
     this.byId_.set(sequence.id, sequence);

@@ -6,7 +6,7 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
-import { Scheduler, type Sequence, type Step } from "../scheduler/index.js";
+import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
 import { Generation, type TextSource } from "./generation.js";
 import { encodePrompt } from "./prompt.js";
@@ -63,7 +63,11 @@ export class EngineLoop {
 
   private run(): void {
     for (;;) {
-      for (let next = receiveMessageOnPort(this.options_.port); next !== undefined; next = receiveMessageOnPort(this.options_.port)) {
+      for (
+        let next = receiveMessageOnPort(this.options_.port);
+        next !== undefined;
+        next = receiveMessageOnPort(this.options_.port)
+      ) {
         this.receive(next.message as ToWorker);
       }
       if (this.stopped_) return;
@@ -105,13 +109,15 @@ export class EngineLoop {
       const work = this.createScoring(id, tokens, message);
       return this.enqueue(id, slot, work, work.windows[0] as Int32Array);
     }
-    if (tokens.length === 0) throw createError("INVALID_OPTION", "prompt: expected at least one token, got an empty prompt");
+    if (tokens.length === 0)
+      throw createError("INVALID_OPTION", "prompt: expected at least one token, got an empty prompt");
     if (tokens.length > contextSize) throw contextOverflow(tokens.length, contextSize);
     this.enqueue(id, slot, new Generation(id, tokens, message, source, (reply) => this.post(reply)), tokens);
   }
 
   private createScoring(id: number, tokens: Int32Array, message: Extract<ToWorker, { type: "score" }>): Scoring {
-    if (tokens.length < 2) throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
+    if (tokens.length < 2)
+      throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
     const { vocab } = this.options_.source;
     const size = Math.min(message.contextSize || this.options_.contextSize, this.options_.contextSize);
     if (message.prompt.kind === "tokens" && tokens.length > size) throw contextOverflow(tokens.length, size);
@@ -257,7 +263,8 @@ export class EngineLoop {
 
   private stop(): void {
     this.stopped_ = true;
-    for (const request of [...this.live_.values()]) this.fail(request.id, createError("DISPOSED", "the model was disposed"));
+    for (const request of [...this.live_.values()])
+      this.fail(request.id, createError("DISPOSED", "the model was disposed"));
     this.options_.release();
     this.post({ type: "stopped" });
     this.options_.port.close();

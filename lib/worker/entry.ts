@@ -44,13 +44,19 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   handles.tokenizer = tokenizer;
   const vocab = binding.vocab(tokenizer);
   if (vocab.size > info.vocabSize) {
-    throw createError("TOKENIZER_BAD_VOCAB", `the tokenizer has ${vocab.size} tokens, the model's head only ${info.vocabSize}`);
+    throw createError(
+      "TOKENIZER_BAD_VOCAB",
+      `the tokenizer has ${vocab.size} tokens, the model's head only ${info.vocabSize}`,
+    );
   }
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
   const pages = pageStride * maxSequences;
   const maxRows = limits.prefillChunk + maxSequences;
-  const maxWanted = Math.max(maxSequences, Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))));
+  const maxWanted = Math.max(
+    maxSequences,
+    Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))),
+  );
   const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa });
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
@@ -69,7 +75,16 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     control,
   );
   const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
-  new EngineLoop({ port, control, source, engine, scheduler, contextSize, rowLength: info.vocabSize, release: () => release(binding, handles) }).serve();
+  new EngineLoop({
+    port,
+    control,
+    source,
+    engine,
+    scheduler,
+    contextSize,
+    rowLength: info.vocabSize,
+    release: () => release(binding, handles),
+  }).serve();
   const { threads: used, kvBytes, scratchBytes } = binding.engineInfo(engine);
   return {
     handles: { model, tokenizer, engine },

@@ -48,7 +48,13 @@ export class Generation {
   private startMs_ = 0;
   private promptEndMs_ = 0;
 
-  constructor(id: number, prompt: Int32Array, options: GenerationOptions, source: TextSource, post: (message: FromWorker) => void) {
+  constructor(
+    id: number,
+    prompt: Int32Array,
+    options: GenerationOptions,
+    source: TextSource,
+    post: (message: FromWorker) => void,
+  ) {
     this.id = id;
     this.params = options.params;
     this.reportProgress = options.reportProgress;
@@ -81,7 +87,8 @@ export class Generation {
     if (this.params.logprobs >= 0) this.unsent_.logprobs.push(this.logprobOf(picked, candidates, logSumExp));
     const matched = this.stop_.push(this.utf8_.push(this.bytesOf(picked.token)));
     if (matched.stopped) this.finishReason = "stop";
-    else if (this.params.maxTokens !== undefined && this.completionTokens_ >= this.params.maxTokens) this.finishReason = "length";
+    else if (this.params.maxTokens !== undefined && this.completionTokens_ >= this.params.maxTokens)
+      this.finishReason = "length";
     if (matched.text !== "") this.send(matched.text);
     return this.finishReason === undefined ? picked.token : null;
   }

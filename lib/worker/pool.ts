@@ -37,7 +37,9 @@ export function startEngineWorker(task: Omit<EngineTask, "port">): EngineWorker 
   const thread = pool.threads[0];
   if (thread === undefined) throw new Error("piscina started no thread");
   const { port1, port2 } = new MessageChannel();
-  const loaded = pool.run({ ...task, port: port2 } satisfies EngineTask, { transferList: [port2] }) as Promise<LoadReply>;
+  const loaded = pool.run({ ...task, port: port2 } satisfies EngineTask, {
+    transferList: [port2],
+  }) as Promise<LoadReply>;
   return {
     port: port1,
     loaded,

@@ -35,7 +35,10 @@ function encodePieces(pieces: string[], source: TextSource): Int32Array {
 function checkTokens(tokens: Int32Array, vocabSize: number): Int32Array {
   const bad = tokens.findIndex((token) => token < 0 || token >= vocabSize);
   if (bad >= 0) {
-    throw createError("INVALID_TOKEN", `prompt[${bad}]: expected a token id in [0, ${vocabSize - 1}], got ${tokens[bad]}`);
+    throw createError(
+      "INVALID_TOKEN",
+      `prompt[${bad}]: expected a token id in [0, ${vocabSize - 1}], got ${tokens[bad]}`,
+    );
   }
   return tokens;
 }

@@ -20,7 +20,12 @@ t.test("random instants: the rest is unharmed and every page comes back", async 
   let inPrompt = 0;
   for (let i = 0; i < instants; i++) {
     const controller = new AbortController();
-    const result = model.generate(longPrompt, { maxTokens: 50, ignoreEos: true, temperature: 0, signal: controller.signal });
+    const result = model.generate(longPrompt, {
+      maxTokens: 50,
+      ignoreEos: true,
+      temperature: 0,
+      signal: controller.signal,
+    });
     const neighbour = i % 10 === 0 ? referenceText(model) : undefined;
     await wait((i * 7) % 90);
     controller.abort(new Error("enough"));
@@ -28,7 +33,8 @@ t.test("random instants: the rest is unharmed and every page comes back", async 
     if (outcome instanceof AbortedError) {
       if (outcome.partial === "") inPrompt++;
       if ((outcome.cause as Error).message !== "enough") t.fail("the cause is not the signal's reason");
-    } else if ((outcome as { finishReason: string }).finishReason !== "length") t.fail(`unexpected outcome ${String(outcome)}`);
+    } else if ((outcome as { finishReason: string }).finishReason !== "length")
+      t.fail(`unexpected outcome ${String(outcome)}`);
     if (neighbour !== undefined && (await neighbour) !== expected) t.fail("a neighbour's text changed");
   }
   t.ok(inPrompt > 0, `${inPrompt} of ${instants} aborts came in the prompt`);

@@ -5,7 +5,15 @@ import { CallbackError, loadModel } from "../../dist/esm/index.js";
 import { binding } from "../../dist/esm/binding/index.js";
 import { tinyModel } from "../support/models.js";
 
-const thrownValues: unknown[] = [null, undefined, "text", 0, new Proxy({}, {}), new Error("on purpose"), Object.create(null)];
+const thrownValues: unknown[] = [
+  null,
+  undefined,
+  "text",
+  0,
+  new Proxy({}, {}),
+  new Error("on purpose"),
+  Object.create(null),
+];
 
 t.test("onPromptProgress", async (t) => {
   const model = await loadModel(tinyModel());
@@ -13,7 +21,9 @@ t.test("onPromptProgress", async (t) => {
     const onPromptProgress = (): never => {
       throw value;
     };
-    const error = await model.generate("a b", { maxTokens: 4, ignoreEos: true, onPromptProgress }).then(undefined, (reason: unknown) => reason);
+    const error = await model
+      .generate("a b", { maxTokens: 4, ignoreEos: true, onPromptProgress })
+      .then(undefined, (reason: unknown) => reason);
     t.ok(error instanceof CallbackError);
     t.equal((error as Error).cause, value);
   }

@@ -39,7 +39,10 @@ t.test("dispose inside the prompt callback, and between two parts", async (t) =>
   const model = await loadModel(slowTinyModel(), { threads: 1 });
   let disposed: Promise<void> | undefined;
   const prompt = Array.from({ length: 1500 }, (_, i) => 260 + (i % 200));
-  const result = model.generate(prompt, { ...forever, onPromptProgress: () => void (disposed ??= model.dispose()) });
+  const onPromptProgress = (): void => {
+    disposed ??= model.dispose();
+  };
+  const result = model.generate(prompt, { ...forever, onPromptProgress });
   await t.rejects(result.then(), { code: "DISPOSED" });
   await disposed;
   const second = await loadModel(tinyModel());

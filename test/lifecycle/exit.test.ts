@@ -15,16 +15,25 @@ const here = dirname(fileURLToPath(import.meta.url));
 function compileChild(folder: string): string {
   const source = readFileSync(join(here, "exit-child.ts"), "utf8");
   const dist = new URL("../../dist/", import.meta.url).href;
-  const text = ts.transpileModule(source, { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } }).outputText;
+  const text = ts.transpileModule(source, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  }).outputText;
   const path = join(folder, "exit-child.mjs");
   writeFileSync(path, text.replaceAll("../../dist/", dist));
   return path;
 }
 
-function run(child: string, way: string, delay: number): Promise<{ code: number | null; signal: string | null; stderr: string; ms: number }> {
+function run(
+  child: string,
+  way: string,
+  delay: number,
+): Promise<{ code: number | null; signal: string | null; stderr: string; ms: number }> {
   const started = performance.now();
   const { NODE_OPTIONS: _, ...env } = process.env;
-  const spawned = spawn(process.execPath, [child, slowTinyModel(), way, String(delay)], { stdio: ["ignore", "ignore", "pipe"], env });
+  const spawned = spawn(process.execPath, [child, slowTinyModel(), way, String(delay)], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env,
+  });
   let stderr = "";
   spawned.stderr.on("data", (data: Buffer) => {
     stderr += data.toString();
@@ -48,7 +57,11 @@ for (const [way, { code, signal }] of Object.entries(expected)) {
     for (let i = 0; i < runs; i++) {
       const delay = (i * 37) % 120;
       const outcome = await run(child, way, delay);
-      t.same({ code: outcome.code, signal: outcome.signal }, { code, signal }, `after ${delay} ms: ${outcome.stderr.slice(0, 600)}`);
+      t.same(
+        { code: outcome.code, signal: outcome.signal },
+        { code, signal },
+        `after ${delay} ms: ${outcome.stderr.slice(0, 600)}`,
+      );
       t.ok(outcome.ms < 10_000, "no hang");
     }
   });

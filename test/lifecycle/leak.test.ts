@@ -10,7 +10,7 @@ import { tinyModel } from "../support/models.js";
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 const cycles = Number(process.env.LUTRA_TEST_CYCLES ?? 40);
-const requests = Math.max(1000, cycles);
+const requests = Math.max(6000, cycles);
 const limitBytes = 2048;
 
 /** Least-squares slope, in bytes a cycle. */

@@ -4,10 +4,31 @@ import { binding } from "../../dist/esm/binding/index.js";
 import { tinyModel } from "../support/models.js";
 
 const handleFunctions = [
-  "tokenizerRelease", "vocab", "modelRelease", "modelInfo", "modelTokenizer", "modelTensors", "engineRelease", "engineInfo",
+  "tokenizerRelease",
+  "vocab",
+  "modelRelease",
+  "modelInfo",
+  "modelTokenizer",
+  "modelTensors",
+  "engineRelease",
+  "engineInfo",
 ] as const;
 const withoutArguments = new Set(["cpu", "counters"]);
-const wrongValues: unknown[] = [undefined, null, "x", {}, [], Number.NaN, 1.5, -1, 2 ** 31, 1n, Symbol("s"), () => 1, true];
+const wrongValues: unknown[] = [
+  undefined,
+  null,
+  "x",
+  {},
+  [],
+  Number.NaN,
+  1.5,
+  -1,
+  2 ** 31,
+  1n,
+  Symbol("s"),
+  () => 1,
+  true,
+];
 
 type AnyFunction = (...values: unknown[]) => unknown;
 const functionOf = (name: string): AnyFunction => Reflect.get(binding, name) as AnyFunction;
@@ -40,7 +61,11 @@ t.test("wrong types are TypeErrors or DISPOSED, never anything else", (t) => {
     if (withoutArguments.has(name) || name === "measureReadCeiling") continue;
     for (const value of wrongValues) {
       const error = thrownBy(() => functionOf(name)(value, value, value, value, value));
-      const refused = error?.name === "TypeError" || error?.code === "DISPOSED" || error?.code === "E_IO" || error?.code === "MODEL_NOT_FOUND";
+      const refused =
+        error?.name === "TypeError" ||
+        error?.code === "DISPOSED" ||
+        error?.code === "E_IO" ||
+        error?.code === "MODEL_NOT_FOUND";
       if (!refused) t.fail(`${name}(${String(value)}): ${String(error)} ${error?.code}`);
     }
   }

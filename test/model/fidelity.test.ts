@@ -1,7 +1,7 @@
 /** How far the exact path is from the full-precision oracle on real text, and that nothing but the text decides it. */
 import t from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
-import { modelPath } from "../support/models.js";
+import { modelPath, type RealModelName } from "../support/models.js";
 import { NativeSession } from "../support/native-session.js";
 import { type Golden, readGolden } from "../support/shared-data.js";
 
@@ -50,7 +50,7 @@ function argmax(logits: Float32Array): number {
   return best;
 }
 
-const models = [
+const models: { name: RealModelName; maxKl: number; minTop1: number }[] = [
   { name: "smollm2-135m-instruct", maxKl: 3.2e-3, minTop1: 0.985 },
   { name: "gemma-3-270m", maxKl: 5.7e-3, minTop1: 0.96 },
 ];

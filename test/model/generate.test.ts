@@ -8,10 +8,14 @@ for (const name of ["smollm2-135m-instruct", "gemma-3-270m"] as const) {
   t.test(name, async (t) => {
     const model = await loadModel(await modelPath(name), { contextSize: 2048 });
 
-    await t.test("knows a capital", { skip: name !== "smollm2-135m-instruct" && "a base model says something else" }, async (t) => {
-      const { text } = await model.generate("The capital of France is", { maxTokens: 8, temperature: 0 });
-      t.match(text, /^ Paris/);
-    });
+    await t.test(
+      "knows a capital",
+      { skip: name !== "smollm2-135m-instruct" && "a base model says something else" },
+      async (t) => {
+        const { text } = await model.generate("The capital of France is", { maxTokens: 8, temperature: 0 });
+        t.match(text, /^ Paris/);
+      },
+    );
 
     await t.test("the same seed gives the same text, alone or beside others", async (t) => {
       const options = { maxTokens: 24, temperature: 1, seed: 7 };
@@ -28,26 +32,48 @@ for (const name of ["smollm2-135m-instruct", "gemma-3-270m"] as const) {
 
     await t.test("every sampler option at once still gives text", async (t) => {
       const { tokens } = await model.generate("A list of animals:", {
-        maxTokens: 16, temperature: 0.7, topK: 0, topP: 0.9, minP: 0.02, typicalP: 0.95, repeatPenalty: 1.2,
-        presencePenalty: 0.5, frequencyPenalty: 0.5, repeatLastN: -1, seed: 3, ignoreEos: true,
+        maxTokens: 16,
+        temperature: 0.7,
+        topK: 0,
+        topP: 0.9,
+        minP: 0.02,
+        typicalP: 0.95,
+        repeatPenalty: 1.2,
+        presencePenalty: 0.5,
+        frequencyPenalty: 0.5,
+        repeatLastN: -1,
+        seed: 3,
+        ignoreEos: true,
       });
       t.equal(tokens.length, 16);
     });
 
     await t.test("generate and perplexity see the same bits", async (t) => {
       const prompt = model.tokenize("The otter is a");
-      const { tokens, logprobs } = await model.generate(prompt, { maxTokens: 12, temperature: 0, logprobs: true, ignoreEos: true });
+      const { tokens, logprobs } = await model.generate(prompt, {
+        maxTokens: 12,
+        temperature: 0,
+        logprobs: true,
+        ignoreEos: true,
+      });
       const { logprobs: scored } = await model.perplexity([...prompt, ...tokens]);
-      t.same(logprobs?.map(({ logprob }) => logprob), [...scored.slice(prompt.length - 1)]);
+      t.same(
+        logprobs?.map(({ logprob }) => logprob),
+        [...scored.slice(prompt.length - 1)],
+      );
     });
 
     const golden = readGolden(name);
     // fidelity.test.ts holds the engine to the oracle; this only shows that perplexity() scores the same tokens.
-    await t.test("perplexity is about the oracle's", { skip: golden === null && "golden outputs are absent" }, async (t) => {
-      const { ppl } = await model.perplexity(golden?.ids ?? []);
-      const ratio = ppl / (golden?.perplexity ?? Number.NaN);
-      t.ok(Math.abs(ratio - 1) < 0.02, `${ppl} is ${ratio} of the oracle's`);
-    });
+    await t.test(
+      "perplexity is about the oracle's",
+      { skip: golden === null && "golden outputs are absent" },
+      async (t) => {
+        const { ppl } = await model.perplexity(golden?.ids ?? []);
+        const ratio = ppl / (golden?.perplexity ?? Number.NaN);
+        t.ok(Math.abs(ratio - 1) < 0.02, `${ppl} is ${ratio} of the oracle's`);
+      },
+    );
 
     await model.dispose();
   });
@@ -55,7 +81,10 @@ for (const name of ["smollm2-135m-instruct", "gemma-3-270m"] as const) {
 
 t.test("chat ends by itself and reports its usage", async (t) => {
   const model = await loadModel(await modelPath("smollm2-135m-instruct"));
-  const result = model.chat([{ role: "user", content: "Reply with one word: what colour is the sky?" }], { maxTokens: 100, temperature: 0 });
+  const result = model.chat([{ role: "user", content: "Reply with one word: what colour is the sky?" }], {
+    maxTokens: 100,
+    temperature: 0,
+  });
   let text = "";
   for await (const part of result) text += part.text;
   const { finishReason, usage } = await result;

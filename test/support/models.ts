@@ -29,7 +29,16 @@ export function tinyModel(options: ModelOptions = {}): string {
 
 /** A tiny model whose prompt steps take tens of milliseconds, so that something can happen in the middle of one. */
 export function slowTinyModel(): string {
-  return tinyModel({ nLayers: 4, dim: 256, nHeads: 4, nKvHeads: 4, headDim: 64, hiddenDim: 512, vocabSize: 512, contextLength: 4096 });
+  return tinyModel({
+    nLayers: 4,
+    dim: 256,
+    nHeads: 4,
+    nKvHeads: 4,
+    headDim: 64,
+    hiddenDim: 512,
+    vocabSize: 512,
+    contextLength: 4096,
+  });
 }
 
 export type RealModelName = "smollm2-135m-instruct" | "gemma-3-270m";

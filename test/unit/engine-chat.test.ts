@@ -15,7 +15,8 @@ const spell = (id: number): string => Buffer.from(binding.tokenBytes(tokenizer, 
 const controlIds = Array.from({ length: size }, (_, id) => id).filter((id) => {
   return binding.tokenBytes(tokenizer, id, false).length === 0 && binding.tokenBytes(tokenizer, id, true).length > 0;
 });
-const encodeAll = (pieces: string[]): number[] => pieces.flatMap((piece) => [...binding.encode(tokenizer, piece, false, true)]);
+const encodeAll = (pieces: string[]): number[] =>
+  pieces.flatMap((piece) => [...binding.encode(tokenizer, piece, false, true)]);
 const message = (content: string) => [{ role: "user" as const, content }];
 
 t.test("the tiny vocabulary has control tokens to spell", (t) => {
@@ -31,7 +32,13 @@ t.test("plain contents are one piece, exactly as rendered", (t) => {
 t.test("spelled control tokens never become one, and the text stays the same", (t) => {
   for (const id of controlIds) {
     const token = spell(id);
-    for (const content of [token, `a${token}b`, token + token, `${token[0]}${token}${token.slice(1)}`, `${token}\uE000`]) {
+    for (const content of [
+      token,
+      `a${token}b`,
+      token + token,
+      `${token[0]}${token}${token.slice(1)}`,
+      `${token}\uE000`,
+    ]) {
       const pieces = renderPieces(tinyTemplate, message(content), {}, control);
       t.equal(pieces.join(""), `<|user|>${content.trim()}\n<|assistant|>`);
       t.notOk(encodeAll(pieces).includes(id), JSON.stringify(content));
@@ -54,7 +61,9 @@ t.test("a model without a template names the override; the override works", asyn
   t.match(refused, { code: "TEMPLATE_MISSING", message: /chatTemplate/ });
   const answer = await model.chat(message("hi"), { chatTemplate: tinyTemplate, maxTokens: 3, ignoreEos: true });
   t.equal(answer.tokens.length, 3);
-  const wrong = await model.chat([{ role: "nobody" as "user", content: "" }], { chatTemplate: tinyTemplate }).then(undefined, (reason: unknown) => reason);
+  const wrong = await model
+    .chat([{ role: "nobody" as "user", content: "" }], { chatTemplate: tinyTemplate })
+    .then(undefined, (reason: unknown) => reason);
   t.match(wrong, { code: "INVALID_MESSAGES", message: /messages\[0\]\.role/ });
   await model.dispose();
 });

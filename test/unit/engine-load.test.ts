@@ -16,7 +16,8 @@ t.test("wrong options are refused, with a suggestion", async (t) => {
     [{ signal: {} }, /signal/],
     [[], /options/],
   ];
-  for (const [options, message] of cases) await t.rejects(loadModel(tinyModel(), options as object), { code: "INVALID_OPTION", message });
+  for (const [options, message] of cases)
+    await t.rejects(loadModel(tinyModel(), options as object), { code: "INVALID_OPTION", message });
   await t.rejects(loadModel(5 as unknown as string), { code: "INVALID_OPTION" });
 });
 
@@ -31,7 +32,9 @@ t.test("a file that is not a model", async (t) => {
 t.test("progress goes up to the total; models of one file share their weights", async (t) => {
   const path = tinyModel({ seed: 77 });
   const seen: number[] = [];
-  const first = await loadModel(path, { onLoadProgress: ({ loadedBytes, totalBytes }) => void seen.push(loadedBytes / totalBytes) });
+  const first = await loadModel(path, {
+    onLoadProgress: ({ loadedBytes, totalBytes }) => void seen.push(loadedBytes / totalBytes),
+  });
   t.ok(seen.length > 0 && seen.every((x, i) => x >= (seen[i - 1] ?? 0) && x <= 1));
   t.equal(seen.at(-1), 1);
   const { bytes } = binding.counters();

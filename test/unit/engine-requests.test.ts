@@ -33,19 +33,31 @@ t.test("one answer, alone or in a crowd, and by prompt text or ids", async (t) =
   const options = { maxTokens: 24, ignoreEos: true, temperature: 1.5, topK: 0, topP: 1, minP: 0, seed: 11 };
   const alone = await model.generate("hello world", options);
   const crowd = await Promise.all(
-    Array.from({ length: 9 }, (_, i) => model.generate(i % 3 === 0 ? "hello world" : `other ${"x".repeat(i * 9)}`, options)),
+    Array.from({ length: 9 }, (_, i) =>
+      model.generate(i % 3 === 0 ? "hello world" : `other ${"x".repeat(i * 9)}`, options),
+    ),
   );
   for (const i of [0, 3, 6]) t.same(crowd[i]?.tokens, alone.tokens);
   t.same((await model.generate(model.tokenize("hello world"), options)).tokens, alone.tokens);
-  t.notSame((await model.generate("hello world", { ...options, seed: 12 })).tokens, alone.tokens, "another seed, another answer");
+  t.notSame(
+    (await model.generate("hello world", { ...options, seed: 12 })).tokens,
+    alone.tokens,
+    "another seed, another answer",
+  );
 });
 
 t.test("the context's bounds", async (t) => {
   const error = await model.generate(Array.from({ length: 257 }, () => 5)).then(undefined, (reason: unknown) => reason);
   t.match(error, { code: "CONTEXT_OVERFLOW", message: /257.*256/ });
-  const full = await model.generate(Array.from({ length: 256 }, () => 5), greedy);
+  const full = await model.generate(
+    Array.from({ length: 256 }, () => 5),
+    greedy,
+  );
   t.match(full, { finishReason: "length", usage: { promptTokens: 256, completionTokens: 1 } });
-  const room = await model.generate(Array.from({ length: 250 }, () => 5), greedy);
+  const room = await model.generate(
+    Array.from({ length: 250 }, () => 5),
+    greedy,
+  );
   t.match(room, { finishReason: "length", usage: { completionTokens: 7 } });
 });
 
@@ -64,7 +76,11 @@ t.test("stop strings and log-probabilities", async (t) => {
 t.test("penalties and biases reach native code", async (t) => {
   const free = await model.generate("bias", { ...greedy, maxTokens: 10 });
   const banned = free.tokens[0] as number;
-  const without = await model.generate("bias", { ...greedy, maxTokens: 10, logitBias: { [banned]: Number.NEGATIVE_INFINITY } });
+  const without = await model.generate("bias", {
+    ...greedy,
+    maxTokens: 10,
+    logitBias: { [banned]: Number.NEGATIVE_INFINITY },
+  });
   t.notOk(without.tokens.includes(banned));
   const forced = await model.generate("bias", { ...greedy, maxTokens: 3, logitBias: { 42: 1000 } });
   t.same(forced.tokens, [42, 42, 42]);
@@ -84,7 +100,9 @@ t.test("wrong requests come through the result, with the field's name", async (t
     [[], {}, "prompt"],
   ];
   for (const [prompt, options, field] of cases) {
-    const error = (await model.generate(prompt as string, options as object).then(undefined, (reason: unknown) => reason)) as Error;
+    const error = (await model
+      .generate(prompt as string, options as object)
+      .then(undefined, (reason: unknown) => reason)) as Error;
     t.match(error, { code: /INVALID_OPTION|INVALID_TOKEN/ }, `${field}: ${error.message}`);
     t.ok(error.message.includes(field), error.message);
   }
@@ -143,5 +161,11 @@ t.test("metrics, estimate and info", async (t) => {
   const { weightsBytes, kvBytes, scratchBytes, totalBytes } = model.estimate();
   t.ok(weightsBytes > 0 && kvBytes > 0 && scratchBytes > 0);
   t.equal(totalBytes, weightsBytes + kvBytes + scratchBytes);
-  t.match(model.info, { architecture: "llama", contextSize: 256, contextLength: 512, maxSequences: 3, hasChatTemplate: true });
+  t.match(model.info, {
+    architecture: "llama",
+    contextSize: 256,
+    contextLength: 512,
+    maxSequences: 3,
+    hasChatTemplate: true,
+  });
 });

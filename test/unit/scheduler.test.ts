@@ -15,7 +15,8 @@ const defaults: SchedulerOptions = {
   maxQueuedRequests: 5,
 };
 
-const create = (options: Partial<SchedulerOptions> = {}): Scheduler => new Scheduler({ ...defaults, ...options }, new Int32Array(64));
+const create = (options: Partial<SchedulerOptions> = {}): Scheduler =>
+  new Scheduler({ ...defaults, ...options }, new Int32Array(64));
 const prompt = (length: number, first = 0): number[] => Array.from({ length }, (_, i) => first + i);
 
 function request(id: number, length: number, room = 8) {
@@ -149,7 +150,9 @@ class Naive {
     return this.requests.filter(({ running }) => running);
   }
   get freePages(): number {
-    return defaults.pages - this.running.reduce((sum, { maxPositions }) => sum + Math.ceil(maxPositions / pagePositions), 0);
+    return (
+      defaults.pages - this.running.reduce((sum, { maxPositions }) => sum + Math.ceil(maxPositions / pagePositions), 0)
+    );
   }
   admit(): void {
     for (const candidate of this.requests) {
@@ -182,12 +185,17 @@ function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): strin
     if (!decode) prefillRows += rows;
     for (let i = 0; i < rows; i++, row++) {
       const position = model.computed + i;
-      if (arrays.positions[row] !== position) wrong.push(`row ${row}: position ${arrays.positions[row]}, not ${position}`);
+      if (arrays.positions[row] !== position)
+        wrong.push(`row ${row}: position ${arrays.positions[row]}, not ${position}`);
       if (arrays.tokens[row] !== model.tokens[position]) wrong.push(`row ${row}: wrong token`);
       if (arrays.sequences[row] !== sequence.slot) wrong.push(`row ${row}: wrong table`);
-      if ((arrays.wants[row] === 1) !== (position === model.tokens.length - 1)) wrong.push(`row ${row}: wants ${arrays.wants[row]}`);
+      if ((arrays.wants[row] === 1) !== (position === model.tokens.length - 1))
+        wrong.push(`row ${row}: wants ${arrays.wants[row]}`);
     }
-    const table = arrays.pageTables.subarray(sequence.slot * defaults.pageStride, (sequence.slot + 1) * defaults.pageStride);
+    const table = arrays.pageTables.subarray(
+      sequence.slot * defaults.pageStride,
+      (sequence.slot + 1) * defaults.pageStride,
+    );
     const used = Math.ceil(model.maxPositions / pagePositions);
     for (const page of table.subarray(0, used)) {
       if (page < 0 || page >= defaults.pages || pages.has(page)) wrong.push(`page ${page} is out of range or shared`);
@@ -196,7 +204,8 @@ function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): strin
   }
   if (prefillRows > defaults.prefillChunk) wrong.push(`${prefillRows} prompt rows in one step`);
   const decoding = runnable.filter((each) => each.computed >= each.promptLength);
-  for (const each of decoding) if (!step.spans.some(({ sequence }) => sequence.id === each.id)) wrong.push(`no decode row for ${each.id}`);
+  for (const each of decoding)
+    if (!step.spans.some(({ sequence }) => sequence.id === each.id)) wrong.push(`no decode row for ${each.id}`);
   if (row !== step.shape.rows || row > defaults.maxRows) wrong.push(`${row} rows, shape says ${step.shape.rows}`);
   return wrong;
 }
@@ -240,11 +249,15 @@ function runRandom(random: (below: number) => number): string | null {
     }
     naive.admit();
     scheduler.hasWork();
-    if (scheduler.freePages !== naive.freePages) return `${scheduler.freePages} free pages, the model has ${naive.freePages}`;
-    if (scheduler.running !== naive.running.length) return `${scheduler.running} running, the model has ${naive.running.length}`;
+    if (scheduler.freePages !== naive.freePages)
+      return `${scheduler.freePages} free pages, the model has ${naive.freePages}`;
+    if (scheduler.running !== naive.running.length)
+      return `${scheduler.running} running, the model has ${naive.running.length}`;
   }
   for (const { id } of naive.requests) scheduler.remove(id);
-  return scheduler.freePages === defaults.pages && scheduler.running + scheduler.queued === 0 ? null : "something is left at the end";
+  return scheduler.freePages === defaults.pages && scheduler.running + scheduler.queued === 0
+    ? null
+    : "something is left at the end";
 }
 
 function submit(scheduler: Scheduler, naive: Naive, id: number, random: (below: number) => number): void {
@@ -259,12 +272,21 @@ function submit(scheduler: Scheduler, naive: Naive, id: number, random: (below: 
     throw error;
   }
   if (full) throw new Error("a full queue took a request");
-  naive.requests.push({ id, tokens: prompt(length, id), promptLength: length, maxPositions, computed: 0, running: false, paused: false });
+  naive.requests.push({
+    id,
+    tokens: prompt(length, id),
+    promptLength: length,
+    maxPositions,
+    computed: 0,
+    running: false,
+    paused: false,
+  });
 }
 
 function advance(scheduler: Scheduler, naive: Naive, step: Step, random: (below: number) => number): void {
   scheduler.commit();
-  for (const { sequence, rows } of step.spans) (naive.requests.find(({ id }) => id === sequence.id) as NaiveRequest).computed += rows;
+  for (const { sequence, rows } of step.spans)
+    (naive.requests.find(({ id }) => id === sequence.id) as NaiveRequest).computed += rows;
   for (const { sequence } of [...step.wanted]) {
     const model = naive.requests.find(({ id }) => id === sequence.id) as NaiveRequest;
     const token = random(1000);
