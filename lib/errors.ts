@@ -69,6 +69,7 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   CONTEXT_OVERFLOW: { type: ContextOverflowError, status: 400 },
   INVALID_OPTION: { type: InvalidOptionError, status: 400 },
   INVALID_TOKEN: { type: InvalidOptionError, status: 400 },
+  NOT_AVAILABLE: { type: InvalidOptionError, status: 501 },
   QUEUE_FULL: { type: QueueFullError, status: 429 },
   ABORTED: { type: AbortedError, status: 499 },
   DISPOSED: { type: DisposedError, status: 503 },
@@ -105,11 +106,15 @@ export function invalidOption(field: string, expected: string, found: unknown): 
   return new InvalidOptionError("INVALID_OPTION", `${field}: expected ${expected}, got ${describeValue(found)}`);
 }
 
-/** A short, escaped rendering of an untrusted value: never more than 64 characters of it. */
+/** A short, escaped rendering of an untrusted value: never more than 64 characters of it, and never an exception. */
 export function describeValue(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 64 ? `${value.slice(0, 61)}...` : value);
   if (typeof value === "number" || typeof value === "boolean" || value === null || value === undefined) return String(value);
   if (typeof value === "bigint") return `${value}n`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  return typeof value === "function" ? "a function" : "an object";
+  if (typeof value === "function" || typeof value === "symbol") return `a ${typeof value}`;
+  try {
+    return Array.isArray(value) ? `an array of ${Number(value.length)}` : "an object";
+  } catch {
+    return "an object that cannot be read";
+  }
 }

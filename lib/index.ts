@@ -29,6 +29,7 @@ export type {
   ModelMetrics,
   PerplexityOptions,
   PerplexityResult,
+  SpeculationStats,
   TextPart,
   Timings,
   TokenLogprob,

@@ -6,9 +6,15 @@ export interface LoadOptions {
   threads?: number;
   /** Tokens of prompt and answer together that one request may hold. */
   contextSize?: number;
-  /** Requests that run at once; more wait. */
+  /** Requests that run at once; more wait. Default 4, fewer where their K/V would take more than half of the free memory. */
   maxSequences?: number;
   kvCacheType?: "f16";
+  /** How weights are multiplied. */
+  matmul?: "auto" | "dot";
+  attention?: "exact";
+  ffnSparsity?: false;
+  /** "auto" is "off" today. */
+  speculation?: "auto" | "off";
   isa?: "auto" | Isa;
   /** Jinja chat template that replaces the model's own. */
   chatTemplate?: string;
@@ -88,12 +94,22 @@ export interface Timings {
   approximations: string[];
 }
 
+/** What speculation did; all zero where it is off. */
+export interface SpeculationStats {
+  steps: number;
+  drafted: number;
+  accepted: number;
+  meanAccepted: number;
+  perDrafter: Record<string, { drafted: number; accepted: number }>;
+}
+
 export interface GenerateResult {
   text: string;
   tokens: number[];
   finishReason: FinishReason;
   usage: Usage;
   timings: Timings;
+  speculation: SpeculationStats;
   logprobs?: TokenLogprob[];
 }
 

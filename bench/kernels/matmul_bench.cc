@@ -97,11 +97,11 @@ void measure(const kernels::KernelTable& table, TensorType type, const Weights& 
              const char* label) {
   std::mt19937 random(2);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  std::vector<int8_t> q(size_t{n} * kDepth, 3);
+  std::vector<int8_t> planes(size_t{n} * 2 * kDepth, 3);
   std::vector<float> scales(size_t{n} * kDepth / 32), x(size_t{n} * kDepth);
   for (float& value : scales) value = uniform(random);
   for (float& value : x) value = uniform(random);
-  std::vector<int16_t> sums(size_t{n} * kDepth / 16, 48);
+  std::vector<float> half_sums(size_t{n} * kDepth / 16, 0.25f);
   std::vector<float> out(size_t{n} * weights.rows);
   kernels::MatmulArgs args{};
   args.panels = weights.bytes.data();
@@ -109,7 +109,7 @@ void measure(const kernels::KernelTable& table, TensorType type, const Weights& 
   args.rows = weights.rows;
   args.k = kDepth;
   args.n = n;
-  args.q8 = {q.data(), scales.data(), scales.data(), sums.data()};
+  args.activations = {planes.data(), scales.data(), scales.data(), half_sums.data()};
   args.x = x.data();
   args.out = out.data();
   args.out_stride = weights.rows;

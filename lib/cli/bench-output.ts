@@ -1,14 +1,15 @@
 /** Bench rows as a Markdown table or as CSV. */
+import type { ModelInfo } from "../types.js";
 import type { BenchRow } from "./bench.js";
 
-export function toMarkdown(rows: readonly BenchRow[]): string {
+export function toMarkdown(rows: readonly BenchRow[], { name, isa }: Pick<ModelInfo, "name" | "isa">): string {
   const [first] = rows;
   const lines = rows.map(({ test, tokens_per_second, spread, share_of_ceiling }) => {
     const share = share_of_ceiling === null ? "" : `${(share_of_ceiling * 100).toFixed(0)} %`;
     return `| ${test} | ${tokens_per_second.toFixed(2)} ± ${spread.toFixed(2)} | ${share} |\n`;
   });
   const title = first
-    ? `${first.model}, ${first.engine} ${first.isa}, ${first.threads} threads, read ceiling ${first.read_ceiling_gb_s.toFixed(1)} GB/s\n\n`
+    ? `${name}, ${first.engine} ${isa}, ${first.threads} threads, read ceiling ${first.read_ceiling_gb_s.toFixed(1)} GB/s\n\n`
     : "";
   return `${title}| test | tokens/s | of the ceiling |\n| --- | ---: | ---: |\n${lines.join("")}`;
 }

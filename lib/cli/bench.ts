@@ -24,8 +24,6 @@ export interface BenchRow {
   batch: number;
   threads: number;
   engine: string;
-  model: string;
-  isa: string;
   tokens_per_second: number;
   samples: number[];
   /** Standard deviation of the samples. */
@@ -101,8 +99,6 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
       batch: 1,
       threads: model.info.threads,
       engine: "lutra",
-      model: model.info.name,
-      isa: model.info.isa,
       tokens_per_second: mean,
       samples,
       spread: deviation(samples, mean),
@@ -112,7 +108,7 @@ async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     if (format !== "md") note(`${name}: ${mean.toFixed(1)} tokens/s`);
   }
   if (format === "json") await printJson(rows);
-  else await print(format === "csv" ? toCsv(rows) : toMarkdown(rows));
+  else await print(format === "csv" ? toCsv(rows) : toMarkdown(rows, model.info));
 }
 
 interface Test {

@@ -1,8 +1,6 @@
 /** `lutra generate`: completes a text, streaming. Only the continuation goes to stdout. */
 import type { Command } from "commander";
-import type { Model } from "../engine/index.js";
-import type { LutraError } from "../errors.js";
-import type { GenerateOptions, GenerateResult, TextPart, TokenLogprob } from "../types.js";
+import type { GenerateOptions, GenerateResult } from "../types.js";
 import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
 import {
   addCompute,
@@ -13,10 +11,12 @@ import {
   number,
   option,
   repeatable,
+  type TechniqueFlags,
+  techniqueOptions,
 } from "./options.js";
 import { type Bar, createBar, note, print, printJson, runCommand, UsageError } from "./terminal.js";
 
-interface GenerateFlags extends ModelFlags, TextFlags {
+interface GenerateFlags extends ModelFlags, TextFlags, TechniqueFlags {
   chat?: boolean;
   chatTemplateFile?: string;
   nPredict: number;
@@ -87,30 +87,28 @@ async function generate(
   const chatTemplate = flags.chatTemplateFile === undefined ? undefined : await readTextFile(flags.chatTemplateFile);
   await using model = await openModel(
     flags,
-    { contextSize: flags.ctxSize || undefined, kvCacheType: "f16", chatTemplate },
+    { ...techniqueOptions(flags), contextSize: flags.ctxSize || undefined, chatTemplate },
     signal,
   );
   const bar = await createBar("prompt", "tokens");
-  const options: GenerateOptions = { ...samplingOptions(flags), signal, onPromptProgress: promptProgress(bar) };
+  const options: GenerateOptions = { ...samplingOptions(flags), onPromptProgress: promptProgress(bar) };
   const stream = flags.chat
     ? model.chat([{ role: "user", content: prompt }], options)
     : model.generate(prompt, options);
+  // Ctrl-C leaves the stream: its result then holds what there is.
+  const leave = () => void stream.return();
+  signal.addEventListener("abort", leave, { once: true });
   const live = flags.stream && !flags.json;
-  const parts: TextPart[] = [];
-  let failure: LutraError | undefined;
   try {
     for await (const part of stream) {
       bar.stop();
-      parts.push(part);
       if (live) await print(part.text);
     }
-  } catch (thrown) {
-    if (!signal.aborted) throw thrown;
-    failure = thrown as LutraError;
   } finally {
     bar.stop();
+    signal.removeEventListener("abort", leave);
   }
-  const result = failure ? partialResult(parts, model) : await stream;
+  const result = await stream;
   if (flags.json) await printJson(toDocument(result));
   else if (!live) await print(result.text);
   if (!flags.json && process.stdout.isTTY) await print("\n");
@@ -143,27 +141,7 @@ function promptProgress(bar: Bar): NonNullable<GenerateOptions["onPromptProgress
   };
 }
 
-/** What there was when Ctrl-C stopped the request. */
-function partialResult(parts: TextPart[], model: Model): GenerateResult {
-  const tokens = parts.flatMap((part) => part.tokens);
-  return {
-    text: parts.map((part) => part.text).join(""),
-    tokens,
-    finishReason: "abort",
-    usage: { promptTokens: 0, completionTokens: tokens.length },
-    timings: {
-      loadMs: model.info.loadMs,
-      promptMs: 0,
-      promptPerSecond: 0,
-      predictedMs: 0,
-      predictedPerSecond: 0,
-      approximations: [],
-    },
-    logprobs: parts.flatMap((part) => part.logprobs ?? []),
-  };
-}
-
-function toDocument({ text, tokens, finishReason, usage, timings, logprobs }: GenerateResult) {
+function toDocument({ text, tokens, finishReason, usage, timings, speculation, logprobs }: GenerateResult) {
   return {
     text,
     tokens,
@@ -177,8 +155,14 @@ function toDocument({ text, tokens, finishReason, usage, timings, logprobs }: Ge
       predicted_per_second: timings.predictedPerSecond,
       approximations: timings.approximations,
     },
-    speculation: { steps: 0, drafted: 0, accepted: 0, mean_accepted: 0, per_drafter: {} },
-    ...(logprobs && logprobs.length > 0 && { logprobs: logprobs satisfies TokenLogprob[] }),
+    speculation: {
+      steps: speculation.steps,
+      drafted: speculation.drafted,
+      accepted: speculation.accepted,
+      mean_accepted: speculation.meanAccepted,
+      per_drafter: speculation.perDrafter,
+    },
+    ...(logprobs && logprobs.length > 0 && { logprobs }),
   };
 }
 

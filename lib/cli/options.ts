@@ -1,6 +1,7 @@
 /** The flags commands share. Every flag has an environment variable, LUTRA_ and its long name; the flag wins. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultModelName } from "../models/index.js";
+import type { LoadOptions } from "../types.js";
 
 export interface ModelFlags {
   model: string;
@@ -64,14 +65,33 @@ export function addCompute(command: Command): Command {
     .addOption(option("--isa <path>", "instruction set").choices(["auto", "scalar", "avx2", "avx512", "neon"]));
 }
 
-/** Approximations and speculation, with the values this version has. */
+export interface TechniqueFlags {
+  attention?: string;
+  ffnSparsity?: string;
+  matmul?: string;
+  kvType?: string;
+  speculation?: string;
+}
+
+/** Approximations and speculation. Their values are the library's to check, so that both say the same. */
 export function addTechniques(command: Command): Command {
   return command
-    .addOption(option("--attention <kind>", "attention").choices(["exact"]).default("exact"))
-    .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers").choices(["off"]).default("off"))
-    .addOption(option("--matmul <kind>", "matrix products").choices(["auto", "dot"]).default("auto"))
-    .addOption(option("--kv-type <type>", "type of the K/V cache").choices(["f16"]).default("f16"))
-    .addOption(option("--speculation <kind>", "speculative decoding").choices(["off"]).default("off"));
+    .addOption(option("--attention <kind>", "attention: exact"))
+    .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
+    .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
+    .addOption(option("--kv-type <type>", "type of the K/V cache: f16"))
+    .addOption(option("--speculation <kind>", "speculative decoding: auto or off (auto is off in this version)"));
+}
+
+export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
+  const { attention, ffnSparsity, matmul, kvType, speculation } = flags;
+  return {
+    attention,
+    ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
+    matmul,
+    kvCacheType: kvType,
+    speculation,
+  } as Partial<LoadOptions>;
 }
 
 export function addContext(command: Command): Command {

@@ -2,10 +2,18 @@
 import type { Command } from "commander";
 import { createError } from "../errors.js";
 import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
-import { addCompute, addContext, addTechniques, type ModelFlags, option } from "./options.js";
+import {
+  addCompute,
+  addContext,
+  addTechniques,
+  type ModelFlags,
+  option,
+  type TechniqueFlags,
+  techniqueOptions,
+} from "./options.js";
 import { print, printJson, runCommand, spin, UsageError } from "./terminal.js";
 
-interface PerplexityFlags extends ModelFlags, TextFlags {
+interface PerplexityFlags extends ModelFlags, TextFlags, TechniqueFlags {
   ids?: string;
   ctxSize?: number;
 }
@@ -34,8 +42,9 @@ async function perplexity(
     throw new UsageError(`--ids are scored as one sequence: ${ids.length} ids do not fit -c ${flags.ctxSize}`);
   }
   const input = ids ?? (await readText(argument, flags, command)).text;
-  const contextSize = flags.ctxSize || ids?.length;
-  await using model = await openModel(flags, { contextSize, kvCacheType: "f16" }, signal);
+  // Fewer than two ids are refused by the scoring itself.
+  const contextSize = flags.ctxSize || (ids && Math.max(ids.length, 2));
+  await using model = await openModel(flags, { ...techniqueOptions(flags), contextSize }, signal);
   const result = await spin("scoring", () => model.perplexity(input, { contextSize, signal }));
   if (flags.json) {
     const { ppl, tokens, scored, nll, ms } = result;

@@ -3,7 +3,7 @@
  * Exit codes: 0 done, 1 failed with a one-line reason, 2 usage, 130 interrupted.
  */
 import { CommanderError } from "commander";
-import { toLutraError } from "../errors.js";
+import { InvalidOptionError, toLutraError } from "../errors.js";
 
 /** A wrong way to call the command line. */
 export class UsageError extends Error {}
@@ -64,7 +64,7 @@ export function reportFailure(thrown: unknown): void {
   const error = toLutraError(thrown);
   note(`lutra: ${flatten(error.message)} (${error.code})`);
   if (error.code === "INTERNAL" && process.env["LUTRA_DEBUG"]) note(String(error.stack));
-  process.exitCode = error.code === "INVALID_OPTION" ? 2 : 1;
+  process.exitCode = error instanceof InvalidOptionError ? 2 : 1;
 }
 
 export function usageLine(message: string): string {

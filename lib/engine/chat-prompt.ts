@@ -6,7 +6,7 @@
  * exactly as rendered.
  */
 import type { NativeBinding } from "../binding/index.js";
-import { renderChat, type RenderOptions } from "../chat/index.js";
+import { checkMessages, renderChat, type RenderOptions } from "../chat/index.js";
 import { createError } from "../errors.js";
 import type { ChatMessage } from "../types.js";
 
@@ -23,10 +23,11 @@ const maxPasses = 64;
 
 export function renderPieces(
   template: string,
-  messages: ChatMessage[],
+  given: unknown,
   options: RenderOptions,
   control: ControlTokens,
 ): string[] {
+  const messages = checkMessages(given);
   const spelled = messages.map(({ content }) => spelledIn(content, control));
   if (spelled.every((set) => set.size === 0)) return [renderChat(template, messages, options)];
   const mark = unusedMark(messages, template);

@@ -235,10 +235,11 @@ export function callbackFailure(name: string, thrown: unknown): LutraError {
 /** Never throws itself, whatever was thrown. */
 function describeThrown(thrown: unknown): string {
   try {
-    return thrown instanceof Error ? `an error: ${thrown.message}` : describeValue(thrown);
+    if (thrown instanceof Error) return `an error: ${thrown.message}`;
   } catch {
-    return "a value that cannot be read";
+    // A proxy that cannot be read.
   }
+  return describeValue(thrown);
 }
 
 async function settleLoad(worker: EngineWorker): Promise<LoadReply> {

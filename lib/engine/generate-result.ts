@@ -192,6 +192,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         predictedPerSecond: perSecond(decodeSteps, predictedMs),
         approximations: [],
       },
+      speculation: { steps: 0, drafted: 0, accepted: 0, meanAccepted: 0, perDrafter: {} },
     };
     if (this.options_.withLogprobs) result.logprobs = this.logprobs_;
     this.settle_.resolve(result);

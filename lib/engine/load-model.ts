@@ -30,7 +30,6 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   return new Model(client, {
     path,
     isa: engine.isa,
-    maxSequences: engine.maxSequences,
     chatTemplate,
     loadMs: performance.now() - started,
   });

@@ -1,52 +1,36 @@
 /** Load options, checked: unknown names are refused, every default is filled in. */
 import { getBinding, type Isa } from "../binding/index.js";
-import { InvalidOptionError, describeValue, invalidOption } from "../errors.js";
+import { invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
-import { nearestName } from "../sampling/index.js";
+import { readOptions } from "../sampling/index.js";
 import type { LoadOptions } from "../types.js";
+import { checkTechniques, techniqueNames } from "./techniques.js";
 
 const names = [
   "threads",
   "contextSize",
   "maxSequences",
-  "kvCacheType",
   "isa",
   "chatTemplate",
   "onLoadProgress",
   "onPullProgress",
   "offline",
   "signal",
+  ...techniqueNames,
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 export interface ResolvedLoadOptions {
   threads: number;
   /** 0: the default, which depends on the model. */
   contextSize: number;
+  /** 0: the default, or fewer when memory is short. */
   maxSequences: number;
-  kvCacheType: "f16";
   isa: Isa;
   chatTemplate: string | undefined;
   onLoadProgress: LoadOptions["onLoadProgress"];
   onPullProgress: LoadOptions["onPullProgress"];
   offline: boolean | undefined;
   signal: AbortSignal | undefined;
-}
-
-/** Refuses names that are not known, with the nearest one that is. */
-export function refuseUnknown(given: object, known: readonly string[]): void {
-  for (const name of Object.keys(given)) {
-    if (known.includes(name)) continue;
-    const near = nearestName(name, known);
-    const hint = near ? `did you mean ${JSON.stringify(near)}?` : `known options: ${known.join(", ")}`;
-    throw new InvalidOptionError("INVALID_OPTION", `${describeValue(name)} is not an option; ${hint}`);
-  }
-}
-
-export function checkObject(options: unknown): Record<string, unknown> {
-  if (options === undefined) return {};
-  if (typeof options !== "object" || options === null || Array.isArray(options))
-    throw invalidOption("options", "an object", options);
-  return options as Record<string, unknown>;
 }
 
 export function checkInteger(field: string, value: unknown, min: number, max: number): number | undefined {
@@ -67,6 +51,16 @@ export function checkFunction<F>(field: string, value: unknown): F | undefined {
   throw invalidOption(field, "a function", value);
 }
 
+export function checkText(field: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  throw invalidOption(field, "a string", value);
+}
+
+export function checkFlag(field: string, value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === "boolean") return value;
+  throw invalidOption(field, "true or false", value);
+}
+
 function checkIsa(value: unknown): Isa {
   const { isa: best, available } = getBinding().cpu();
   const asked = value === undefined || value === "auto" ? process.env["LUTRA_ISA"] || "auto" : value;
@@ -80,24 +74,17 @@ function checkIsa(value: unknown): Isa {
 
 /** Reads each option once and checks it. @throws InvalidOptionError, BinaryNotFoundError */
 export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
-  const given = { ...checkObject(options) };
-  refuseUnknown(given, names);
-  const { kvCacheType, chatTemplate, offline } = given;
-  if (kvCacheType !== undefined && kvCacheType !== "f16") throw invalidOption("kvCacheType", '"f16"', kvCacheType);
-  if (chatTemplate !== undefined && typeof chatTemplate !== "string")
-    throw invalidOption("chatTemplate", "a string", chatTemplate);
-  if (offline !== undefined && typeof offline !== "boolean") throw invalidOption("offline", "true or false", offline);
+  const given = readOptions(options, names);
+  checkTechniques(given);
   return {
     threads: checkInteger("threads", given["threads"], 1, limits.maxThreads) ?? getBinding().cpu().threads,
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
-    maxSequences:
-      checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? limits.defaultMaxSequences,
-    kvCacheType: "f16",
+    maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
     isa: checkIsa(given["isa"]),
-    chatTemplate,
+    chatTemplate: checkText("chatTemplate", given["chatTemplate"]),
     onLoadProgress: checkFunction("onLoadProgress", given["onLoadProgress"]),
     onPullProgress: checkFunction("onPullProgress", given["onPullProgress"]),
-    offline,
+    offline: checkFlag("offline", given["offline"]),
     signal: checkSignal(given["signal"]),
   };
 }

@@ -6,13 +6,12 @@ import type { LoadedEngine } from "../worker/index.js";
 export interface InfoOptions {
   path: string;
   isa: Isa;
-  maxSequences: number;
   chatTemplate: string | undefined;
   loadMs: number;
 }
 
 export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo {
-  const { info, vocab, contextSize, threads } = loaded;
+  const { info, vocab, contextSize, maxSequences, threads } = loaded;
   const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
   const warnings = [...info.warnings];
   if (contextSize > info.contextLength) {
@@ -31,7 +30,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo
     vocabSize: info.vocabSize,
     contextLength: info.contextLength,
     contextSize,
-    maxSequences: options.maxSequences,
+    maxSequences,
     threads,
     isa: options.isa,
     fileBytes: info.fileBytes,

@@ -2,6 +2,7 @@
 import { getBinding, type Isa } from "../binding/index.js";
 import { missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
+import { readOptions } from "../sampling/index.js";
 import { header } from "../worker/index.js";
 import type {
   ChatMessage,
@@ -17,6 +18,7 @@ import type { GenerateSummary, PromptInput } from "../worker/index.js";
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
+import { checkFlag } from "./load-options.js";
 import { modelInfo } from "./model-info.js";
 import { scorePerplexity } from "./perplexity.js";
 import {
@@ -31,7 +33,6 @@ import {
 export interface ModelOptions {
   path: string;
   isa: Isa;
-  maxSequences: number;
   chatTemplate: string | undefined;
   loadMs: number;
 }
@@ -63,7 +64,7 @@ export class Model {
   generate(prompt: string | ArrayLike<number>, options?: GenerateOptions): GenerateResultStream {
     return this.run(() => {
       const call = resolveGenerateCall(options, this.info.vocabSize);
-      return { call, prompt: checkPrompt(prompt, this.info.vocabSize, call.params.parseSpecial) };
+      return { call, prompt: checkPrompt("prompt", prompt, this.info.vocabSize, call.params.parseSpecial) };
     });
   }
 
@@ -76,18 +77,21 @@ export class Model {
   }
 
   /** Token ids of a text. `addSpecial` (default true): with the tokens the vocabulary asks for in front and behind. */
-  tokenize(text: string, options: { addSpecial?: boolean; parseSpecial?: boolean } = {}): number[] {
+  tokenize(text: string, options?: { addSpecial?: boolean; parseSpecial?: boolean }): number[] {
     this.checkAlive();
     if (typeof text !== "string") throw invalidOption("text", "a string", text);
-    const { addSpecial = true, parseSpecial = false } = options;
+    const given = readOptions(options, ["addSpecial", "parseSpecial"]);
+    const addSpecial = checkFlag("addSpecial", given["addSpecial"]) ?? true;
+    const parseSpecial = checkFlag("parseSpecial", given["parseSpecial"]) ?? false;
     return Array.from(getBinding().encode(this.client_.loaded.handles.tokenizer, text, addSpecial, parseSpecial));
   }
 
   /** Text of token ids; ill-formed bytes become U+FFFD. @throws InvalidOptionError (INVALID_TOKEN) */
-  detokenize(tokens: ArrayLike<number>, options: { showSpecial?: boolean } = {}): string {
+  detokenize(tokens: ArrayLike<number>, options?: { showSpecial?: boolean }): string {
     this.checkAlive();
     const ids = checkTokenIds("tokens", tokens, this.info.vocabSize);
-    const bytes = getBinding().decode(this.client_.loaded.handles.tokenizer, ids, options.showSpecial ?? false);
+    const showSpecial = checkFlag("showSpecial", readOptions(options, ["showSpecial"])["showSpecial"]) ?? false;
+    const bytes = getBinding().decode(this.client_.loaded.handles.tokenizer, ids, showSpecial);
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   }
 
@@ -95,6 +99,11 @@ export class Model {
   async perplexity(text: string | ArrayLike<number>, options?: PerplexityOptions): Promise<PerplexityResult> {
     this.checkAlive();
     return scorePerplexity(this.client_, text, options, this.info);
+  }
+
+  /** Vectors of texts: not available yet. */
+  async embed(_texts: string | string[]): Promise<never> {
+    throw createError("NOT_AVAILABLE", "embed() is not available yet");
   }
 
   /** Bytes that this model holds. */

@@ -2,7 +2,8 @@
 import { createError } from "../errors.js";
 import type { ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
 import type { EngineClient } from "./client.js";
-import { checkInteger, checkObject, checkSignal, refuseUnknown } from "./load-options.js";
+import { readOptions } from "../sampling/index.js";
+import { checkInteger, checkSignal } from "./load-options.js";
 import { checkPrompt } from "./request-options.js";
 
 export async function scorePerplexity(
@@ -11,11 +12,10 @@ export async function scorePerplexity(
   options: PerplexityOptions | undefined,
   info: ModelInfo,
 ): Promise<PerplexityResult> {
-  const given = { ...checkObject(options) };
-  refuseUnknown(given, ["contextSize", "signal"]);
+  const given = readOptions(options, ["contextSize", "signal"]);
   const contextSize = checkInteger("contextSize", given["contextSize"], 2, info.contextSize) ?? info.contextSize;
   const signal = checkSignal(given["signal"]);
-  const prompt = checkPrompt(text, info.vocabSize, false);
+  const prompt = checkPrompt("text", text, info.vocabSize, false);
   const aborted = (): Error =>
     createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
   if (signal?.aborted) throw aborted();

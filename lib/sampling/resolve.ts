@@ -1,15 +1,14 @@
 /**
  * Request options → SamplingParams. Every wrong value becomes an InvalidOptionError that names the field, what was
- * expected and what was found; an unknown name is refused with the nearest known one. Each option is read exactly
- * once, so a getter cannot change its answer between the check and the use.
+ * expected and what was found; an unknown name is refused with the nearest known one.
  */
 import { z } from "zod";
-import { InvalidOptionError, describeValue, invalidOption } from "../errors.js";
+import { InvalidOptionError, invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import type { GenerateOptions } from "../types.js";
-import { nearestName } from "./nearest-name.js";
 import { type SamplingParams, defaultSampling } from "./params.js";
 import { randomSeed } from "./random.js";
+import { readKeys, readOptions, readProperty } from "./read-options.js";
 
 export interface ResolveContext {
   /** Token ids must be below it. */
@@ -63,50 +62,32 @@ const rules: Record<keyof GenerateOptions, Rule> = {
 /** The names `resolveSampling` knows, for command lines and servers. */
 export const generateOptionNames = Object.keys(rules) as (keyof GenerateOptions)[];
 
-/** Reads a property of an untrusted object; a getter or proxy that throws becomes an error of that field. */
-function read(source: object, name: string, field: string): unknown {
-  try {
-    return (source as Record<string, unknown>)[name];
-  } catch (cause) {
-    throw new InvalidOptionError("INVALID_OPTION", `${field}: reading it threw an error`, { cause });
-  }
-}
-
-function ownKeys(source: object, field: string): string[] {
-  try {
-    return Object.keys(source);
-  } catch (cause) {
-    throw new InvalidOptionError("INVALID_OPTION", `${field}: listing its properties threw an error`, { cause });
-  }
-}
-
-function refuseUnknown(options: object, alsoKnown: readonly string[]): void {
-  const known = [...generateOptionNames, ...alsoKnown];
-  for (const name of ownKeys(options, "options")) {
-    if (known.includes(name)) continue;
-    const near = nearestName(name, known);
-    const hint = near ? `did you mean ${JSON.stringify(near)}?` : `known options: ${known.join(", ")}`;
-    throw new InvalidOptionError("INVALID_OPTION", `${describeValue(name)} is not an option; ${hint}`);
-  }
-}
-
-function checked(options: object, name: keyof GenerateOptions): unknown {
-  const value = read(options, name, name);
+function checked(options: Record<string, unknown>, name: keyof GenerateOptions): unknown {
+  const value = options[name];
   if (value === undefined) return undefined;
   const rule = rules[name];
-  if (!rule.schema.safeParse(value).success) throw invalidOption(name, rule.expected, value);
+  if (!accepts(rule.schema, value)) throw invalidOption(name, rule.expected, value);
   return value;
+}
+
+/** Looking into a proxy may throw. */
+function accepts(schema: z.ZodType, value: unknown): boolean {
+  try {
+    return schema.safeParse(value).success;
+  } catch {
+    return false;
+  }
 }
 
 function resolveStop(value: unknown): string[] {
   if (value === undefined) return [];
   const list = typeof value === "string" ? [value] : (value as unknown[]);
-  const count = Number(read(list, "length", "stop"));
+  const count = Number(readProperty(list, "length", "stop"));
   if (count > limits.maxStopStrings) throw invalidOption("stop", `at most ${limits.maxStopStrings} strings`, list);
   const stops: string[] = [];
   for (let i = 0; i < count; i++) {
     const field = typeof value === "string" ? "stop" : `stop[${i}]`;
-    const text = read(list, String(i), field);
+    const text = readProperty(list, String(i), field);
     const expected = `a non-empty string of at most ${limits.maxStopBytes} bytes of UTF-8`;
     if (typeof text !== "string" || text === "" || text.length > limits.maxStopBytes)
       throw invalidOption(field, expected, text);
@@ -119,7 +100,7 @@ function resolveStop(value: unknown): string[] {
 
 function resolveBias(value: unknown, vocabSize: number | undefined): { ids: Int32Array; values: Float32Array } {
   if (value === undefined) return { ids: new Int32Array(0), values: new Float32Array(0) };
-  const keys = ownKeys(value as object, "logitBias");
+  const keys = readKeys(value as object, "logitBias");
   if (keys.length > limits.maxLogitBias) {
     throw new InvalidOptionError(
       "INVALID_OPTION",
@@ -134,7 +115,7 @@ function resolveBias(value: unknown, vocabSize: number | undefined): { ids: Int3
     const id = /^(0|[1-9]\d{0,9})$/.test(key) ? Number(key) : -1;
     if (id < 0 || id > last) throw invalidOption("logitBias", `token ids in [0, ${last}] as keys`, key);
     const field = `logitBias[${id}]`;
-    const bias = read(value as object, key, field);
+    const bias = readProperty(value as object, key, field);
     if (typeof bias !== "number" || !(bias === -Infinity || Math.abs(bias) <= maxBias)) {
       throw invalidOption(field, `a number in [${-maxBias}, ${maxBias}], or -Infinity to ban the token`, bias);
     }
@@ -158,16 +139,7 @@ function resolveLogprobs(value: unknown): number {
 
 /** Checks every option and fills the defaults in. @throws InvalidOptionError */
 export function resolveSampling(options: GenerateOptions | undefined, context: ResolveContext = {}): SamplingParams {
-  const given: unknown = options ?? {};
-  let isArray: boolean;
-  try {
-    isArray = Array.isArray(given);
-  } catch (cause) {
-    throw new InvalidOptionError("INVALID_OPTION", "options: a revoked proxy", { cause });
-  }
-  if (typeof given !== "object" || isArray) throw invalidOption("options", "an object", given);
-  const source = given as object;
-  refuseUnknown(source, context.alsoKnown ?? []);
+  const source = readOptions(options, [...generateOptionNames, ...(context.alsoKnown ?? [])]);
   const number = (name: keyof typeof defaultSampling) =>
     (checked(source, name) as number | undefined) ?? defaultSampling[name];
   checked(source, "signal");

@@ -28,7 +28,7 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
   const started = performance.now();
-  const { path, isa, threads, control, port, maxSequences } = task;
+  const { path, isa, threads, control, port } = task;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
@@ -51,6 +51,12 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   }
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
+  const sequenceBytes = pageStride * pagePositions * info.kvBytesPerToken;
+  const maxSequences =
+    task.maxSequences ||
+    (task.contextSize
+      ? limits.defaultMaxSequences
+      : fittingSequences(sequenceBytes, binding.cpu().availableMemoryBytes));
   const pages = pageStride * maxSequences;
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(
@@ -91,12 +97,19 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     info,
     vocab,
     contextSize,
+    maxSequences,
     threads: used,
     kvBytes,
     scratchBytes,
     pages,
     loadMs: performance.now() - started,
   };
+}
+
+/** As many of the default's sequences as take half of the free memory at most (0: unknown), and at least one. */
+export function fittingSequences(sequenceBytes: number, availableBytes: number): number {
+  const fitting = Math.floor((availableBytes || Infinity) / 2 / sequenceBytes);
+  return Math.max(1, Math.min(limits.defaultMaxSequences, fitting));
 }
 
 function release(binding: NativeBinding, handles: Partial<EngineHandles>): void {

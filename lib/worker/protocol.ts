@@ -11,8 +11,8 @@ export interface EngineTask {
   threads: number;
   /** 0: the default. */
   contextSize: number;
+  /** 0: the default, or fewer when memory is short. */
   maxSequences: number;
-  kvCacheType: "f16";
   control: Int32Array;
   port: MessagePort;
 }
@@ -29,6 +29,7 @@ export interface LoadedEngine {
   info: NativeModelInfo;
   vocab: NativeVocab;
   contextSize: number;
+  maxSequences: number;
   threads: number;
   kvBytes: number;
   scratchBytes: number;

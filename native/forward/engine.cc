@@ -106,6 +106,7 @@ bool Engine::allocate() {
   if (scratch_.data() == nullptr) return false;
   carve(scratch_.data());
   spans_.reserve(options_.max_rows);
+  row_pages_.reserve(options_.max_rows);
   wanted_rows_.reserve(options_.max_rows);
   return true;
 }
@@ -178,11 +179,11 @@ void Engine::for_rows(uint32_t rows_per_chunk, F&& body) {
 
 void Engine::find_spans(const Step& step) {
   spans_.clear();
+  row_pages_.clear();
   for (uint32_t row = 0; row < step.rows; ++row) {
-    if (row == 0 || step.row_sequences[row] != step.row_sequences[row - 1]) {
-      const int32_t* pages = step.page_tables + static_cast<uint64_t>(step.row_sequences[row]) * step.page_stride;
-      spans_.push_back({row, row, pages});
-    }
+    const int32_t* pages = step.page_tables + static_cast<uint64_t>(step.row_sequences[row]) * step.page_stride;
+    row_pages_.push_back(static_cast<uint32_t>(pages[step.positions[row] / static_cast<int32_t>(kernels::kPagePositions)]));
+    if (row == 0 || step.row_sequences[row] != step.row_sequences[row - 1]) spans_.push_back({row, row, pages});
     spans_.back().row_end = row + 1;
   }
 }
@@ -256,19 +257,14 @@ void Engine::rotate(uint32_t layer) {
 
 void Engine::append_and_attend(uint32_t layer) {
   const model::HyperParameters& hyper = model_->hyper;
-  for (const attention::RowSpan& span : spans_) {
-    for (uint32_t row = span.row_begin; row < span.row_end; ++row) {
-      const auto position = static_cast<uint32_t>(positions_[row]);
-      const auto page = static_cast<uint32_t>(span.page_table[position / kernels::kPagePositions]);
-      const uint32_t slot = position % kernels::kPagePositions;
-      for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
-        const uint64_t at = static_cast<uint64_t>(row) * hyper.kv_dim + head * hyper.head_dim;
-        kernels_.store_key_f16(k_ + at, hyper.head_dim, cache_.keys(layer, page, head), slot);
-        kernels_.store_value_f16(v_ + at, hyper.head_dim, cache_.values(layer, page, head), slot);
-      }
+  // A page's worth of rows a chunk: neighbouring positions share the cache lines of a dimension-major key page.
+  for_rows(kernels::kPagePositions, [&](uint32_t t) {
+    const uint32_t slot = static_cast<uint32_t>(positions_[t]) % kernels::kPagePositions;
+    for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
+      const uint64_t at = static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim;
+      kernels_.store_key_f16(k_ + at, hyper.head_dim, cache_.keys(layer, row_pages_[t], head), slot);
+      kernels_.store_value_f16(v_ + at, hyper.head_dim, cache_.values(layer, row_pages_[t], head), slot);
     }
-  }
-  for_rows(kRowsPerChunk, [&](uint32_t t) {
     kernels_.scale(q_ + static_cast<uint64_t>(t) * hyper.q_dim, hyper.attention_scale, hyper.q_dim);
   });
   h_.begin(rows_, hyper.q_dim);

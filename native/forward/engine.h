@@ -114,6 +114,7 @@ class Engine {
   float* attention_scratch_ = nullptr;
   float* logits_ = nullptr;     ///< [max_wanted][vocab_size]
   std::vector<attention::RowSpan> spans_;
+  std::vector<uint32_t> row_pages_;  ///< [rows] page a row's key and value go to
   std::vector<double> inverse_frequencies_[2];  ///< [rope_dim/2] of full and of sliding layers
   std::vector<uint32_t> wanted_rows_;
   // Per slice of a row being reduced: k candidates, how many there are, how many are merged, the log-sum-exp.

@@ -24,12 +24,15 @@ constexpr uint32_t kPagePositions = 32;
 /// order, so the sum's order depends on positions alone.
 constexpr uint32_t kTilePositions = 256;
 
-/// `n` rows of activations, quantised per token and per block of 32: x ≈ d · q. Row strides are k, k/32, k/32, k/16.
-struct Q8Activations {
-  const int8_t* q;        ///< [n][k]      codes in [-127, 127]
-  const float* d;         ///< [n][k/32]   scale of a block: max|x| / 127
-  const float* s;         ///< [n][k/32]   d · Σq of a block (float(Σq) · d, one rounding)
-  const int16_t* sums16;  ///< [n][k/16]   Σq of each half block, |sum| ≤ 2032
+/// `n` rows of activations, quantised per token and per block of 32 to about 16 bits, held as two int8 planes:
+/// x ≈ d · c, c = 256 · high + low. A block is 32 bytes of high, then its 32 bytes of low, so that one cache line is
+/// one block. Row strides are 2k, k/32, k/32, k/16. The sums are those of the stored planes: float(Σc) is exact
+/// (|Σc| ≤ 32 · 32639 < 2^24), times d is one rounding.
+struct PlaneActivations {
+  const int8_t* planes;  ///< [n][k/32][high 32, low 32]  both in [-127, 127]
+  const float* d;        ///< [n][k/32]  scale of a block: max|x| / 32512
+  const float* s;        ///< [n][k/32]  d · Σc of a block
+  const float* s16;      ///< [n][k/16]  d · Σc of each half block
 };
 
 /// out[column * out_stride + row] = Σ_k w[row][k] · x[column][k] for the rows of panels [panel_begin, panel_end).
@@ -41,7 +44,7 @@ struct MatmulArgs {
   uint32_t panel_begin;
   uint32_t panel_end;
   uint32_t n;             ///< activation rows (tokens), ≥ 1
-  Q8Activations q8;       ///< used by quantised types
+  PlaneActivations activations;  ///< used by quantised types
   const float* x;         ///< [n][k] used by F32, F16, BF16
   float* out;
   uint64_t out_stride;    ///< floats from one token's outputs to the next's, ≥ rows
@@ -70,9 +73,12 @@ struct KernelTable {
   /// Indexed by TensorType id; null for types the engine does not support.
   MatmulFn matmul[base::kTensorTypeLimit];
 
-  /// Quantises one row of k floats (k % 32 == 0): d = max|x|/127, q = round-half-to-even(x · (127/max|x|)); an all-zero
-  /// block gives d = 0, q = 0. Outputs have the row layout of Q8Activations.
-  void (*quantize_q8)(const float* x, uint32_t k, int8_t* q, float* d, float* s, int16_t* sums16) noexcept;
+  /// Quantises one row of k floats (k % 32 == 0) to the row layout of PlaneActivations:
+  /// d = max|x| / 32512, c = round-half-to-even(x · (32512 / max|x|)), high = (c + 128) >> 8,
+  /// low = max(c − 256·high, −127).
+  /// Keeping low off −128 lets kernels negate it in a byte; it moves 1 code in 256 by one step, 1/32512 of max|x|.
+  /// A block whose max|x| is below 1e-34 gives zeros; one with an infinity or a NaN gives d, s, s16 = NaN and planes 0.
+  void (*quantize_planes)(const float* x, uint32_t k, int8_t* planes, float* d, float* s, float* s16) noexcept;
 
   /// out[i] = x[i] / sqrt(mean(x²) + eps) · weight[i]; `weight` may be null (all ones). out may alias x.
   void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out) noexcept;

@@ -7,7 +7,7 @@ namespace lutra::quant {
 namespace {
 
 constexpr uint64_t kAlignment = 64;
-// A column tile's quantised activations (k bytes a token) stay in the second-level cache while panels stream past.
+// A column tile's quantised activations (2k bytes a token) stay in the second-level cache while panels stream past.
 constexpr uint32_t kTokenTile = 128;
 // Panels of one chunk for a single token: about 64 KiB of 4-bit weights at k = 576, small against a step, large against
 // the cost of taking a chunk.
@@ -41,8 +41,8 @@ void add_bias(const Product& product, uint32_t row_begin, uint32_t row_end, uint
 
 uint64_t Activations::bytes_needed(uint64_t max_rows, uint64_t max_k) {
   const uint64_t k = (max_k + 31) / 32 * 32;
-  return align(max_rows * k * sizeof(float)) + align(max_rows * k) + 2 * align(max_rows * (k / 32) * sizeof(float)) +
-         align(max_rows * (k / 16) * sizeof(int16_t));
+  return align(max_rows * k * sizeof(float)) + align(max_rows * 2 * k) +
+         2 * align(max_rows * (k / 32) * sizeof(float)) + align(max_rows * (k / 16) * sizeof(float));
 }
 
 Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k) {
@@ -54,10 +54,10 @@ Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k) {
     return start;
   };
   floats_ = reinterpret_cast<float*>(take(rows * k * sizeof(float)));
-  q_ = reinterpret_cast<int8_t*>(take(rows * k));
+  planes_ = reinterpret_cast<int8_t*>(take(rows * 2 * k));
   d_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
   s_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
-  sums16_ = reinterpret_cast<int16_t*>(take(rows * (k / 16) * sizeof(int16_t)));
+  s16_ = reinterpret_cast<float*>(take(rows * (k / 16) * sizeof(float)));
 }
 
 void Activations::begin(uint32_t n, uint32_t k) {
@@ -66,14 +66,15 @@ void Activations::begin(uint32_t n, uint32_t k) {
   quantized_ = false;
 }
 
-kernels::Q8Activations Activations::q8(uint32_t first_row) const {
+kernels::PlaneActivations Activations::planes(uint32_t first_row) const {
   const uint64_t t = first_row;
-  return {q_ + t * k_, d_ + t * (k_ / 32), s_ + t * (k_ / 32), sums16_ + t * (k_ / 16)};
+  return {planes_ + t * 2 * k_, d_ + t * (k_ / 32), s_ + t * (k_ / 32), s16_ + t * (k_ / 16)};
 }
 
 void Activations::quantize_row(const kernels::KernelTable& kernels, uint32_t t) {
   const uint64_t row = t;
-  kernels.quantize_q8(floats(t), k_, q_ + row * k_, d_ + row * (k_ / 32), s_ + row * (k_ / 32), sums16_ + row * (k_ / 16));
+  kernels.quantize_planes(floats(t), k_, planes_ + row * 2 * k_, d_ + row * (k_ / 32), s_ + row * (k_ / 32),
+                          s16_ + row * (k_ / 16));
 }
 
 void Activations::quantize(base::ThreadTeam& team, const kernels::KernelTable& kernels) {
@@ -118,7 +119,7 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
         .panel_begin = panel_begin,
         .panel_end = panel_end,
         .n = t_end - t_begin,
-        .q8 = x.q8(t_begin),
+        .activations = x.planes(t_begin),
         .x = x.floats(t_begin),
         .out = product.out + t_begin * product.out_stride,
         .out_stride = product.out_stride,

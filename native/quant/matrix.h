@@ -49,15 +49,15 @@ class Activations {
 
   uint32_t n() const { return n_; }
   uint32_t k() const { return k_; }
-  kernels::Q8Activations q8(uint32_t first_row) const;
+  kernels::PlaneActivations planes(uint32_t first_row) const;
   const float* floats(uint32_t first_row) const { return floats_ + static_cast<uint64_t>(first_row) * k_; }
 
  private:
   float* floats_ = nullptr;
-  int8_t* q_ = nullptr;
+  int8_t* planes_ = nullptr;
   float* d_ = nullptr;
   float* s_ = nullptr;
-  int16_t* sums16_ = nullptr;
+  float* s16_ = nullptr;
   uint32_t n_ = 0;
   uint32_t k_ = 0;
   bool quantized_ = false;

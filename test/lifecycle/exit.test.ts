@@ -1,28 +1,11 @@
 // N4: process.exit, an uncaught exception, SIGTERM and worker.terminate() in the middle of a step end as asked: no abort, no
 // segmentation fault, no hang. LUTRA_TEST_EXITS sets the number of runs of each.
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import t from "tap";
-import ts from "typescript";
+import { compileChild } from "../support/compile-child.js";
 import { slowTinyModel } from "../support/models.js";
 
 const runs = Number(process.env.LUTRA_TEST_EXITS ?? 3);
-const here = dirname(fileURLToPath(import.meta.url));
-
-/** The child as plain JavaScript beside the model, so that each of many runs starts at once. */
-function compileChild(folder: string): string {
-  const source = readFileSync(join(here, "exit-child.ts"), "utf8");
-  const dist = new URL("../../dist/", import.meta.url).href;
-  const text = ts.transpileModule(source, {
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-  }).outputText;
-  const path = join(folder, "exit-child.mjs");
-  writeFileSync(path, text.replaceAll("../../dist/", dist));
-  return path;
-}
-
 function run(
   child: string,
   way: string,
@@ -53,7 +36,7 @@ const expected: Record<string, { code: number | null; signal: string | null }> =
 
 for (const [way, { code, signal }] of Object.entries(expected)) {
   t.test(way === "unref" ? "an idle model that nobody disposed lets the process end" : way, async (t) => {
-    const child = compileChild(t.testdir());
+    const child = compileChild("exit-child.ts", t.testdir());
     for (let i = 0; i < runs; i++) {
       const delay = (i * 37) % 120;
       const outcome = await run(child, way, delay);

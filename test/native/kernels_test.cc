@@ -229,31 +229,33 @@ void check_quantized(const std::vector<float>& x) {
   const uint32_t k = static_cast<uint32_t>(x.size());
   for (const KernelTable* table : all_tables()) {
     for (const Guard guard : {Guard::kBefore, Guard::kAfter}) {
-      GuardedArray<float> in(k, guard), d(k / 32, guard), s(k / 32, guard);
-      GuardedArray<int8_t> q(k, guard);
-      GuardedArray<int16_t> sums(k / 16, guard);
+      GuardedArray<float> in(k, guard), d(k / 32, guard), s(k / 32, guard), s16(k / 16, guard);
+      GuardedArray<int8_t> planes(2 * k, guard);
       in.copy_from(x.data());
-      table->quantize_q8(in.data(), k, q.data(), d.data(), s.data(), sums.data());
+      table->quantize_planes(in.data(), k, planes.data(), d.data(), s.data(), s16.data());
       for (uint32_t b = 0; b < k / 32; ++b) {
         uint32_t max_bits = 0;
         for (uint32_t i = b * 32; i < b * 32 + 32; ++i) {
           max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
         }
         const float max = std::bit_cast<float>(max_bits);
-        const bool finite = std::isfinite(max), zero = max < 3.8e-37f;
+        const bool finite = std::isfinite(max), zero = max < 1e-34f;
         int total = 0;
         for (uint32_t half = 0; half < 2; ++half) {
           int sum = 0;
-          for (uint32_t i = b * 32 + half * 16; i < b * 32 + half * 16 + 16; ++i) {
-            const int code = !finite || zero ? 0 : static_cast<int>(std::nearbyint(x[i] * (127.0f / max)));
-            CHECK_EQ(int{q[i]}, code);
-            CHECK(q[i] >= -127);
-            sum += q[i];
+          for (uint32_t i = half * 16; i < half * 16 + 16; ++i) {
+            const float element = x[b * 32 + i];
+            const int code = !finite || zero ? 0 : static_cast<int>(std::nearbyint(element * (32512.0f / max)));
+            const int high = planes[b * 64 + i], low = planes[b * 64 + 32 + i], stored = 256 * high + low;
+            CHECK(high >= -127 && low >= -127);
+            CHECK(stored == code || (low == -127 && stored == code + 1));
+            sum += stored;
           }
-          CHECK_EQ(int{sums[b * 2 + half]}, sum);
+          const float half_sum = s16[b * 2 + half];
+          CHECK(finite ? half_sum == static_cast<float>(sum) * d[b] : std::isnan(half_sum));
           total += sum;
         }
-        CHECK(finite ? d[b] == (zero ? 0.0f : max / 127.0f) : std::isnan(d[b]));
+        CHECK(finite ? d[b] == (zero ? 0.0f : max / 32512.0f) : std::isnan(d[b]));
         CHECK(finite ? s[b] == static_cast<float>(total) * d[b] : std::isnan(s[b]));
       }
     }
@@ -262,26 +264,44 @@ void check_quantized(const std::vector<float>& x) {
 
 void test_quantize() {
   check_quantized(normal_values(32 * 9, 1, 2.0f));
-  for (const float value : {0.0f, -0.0f, 1e-45f, 1e-38f, 3.79e-37f, 3.81e-37f, 1.0f, FLT_MAX, -FLT_MAX, kInf, kNan}) {
+  for (const float value : {0.0f, -0.0f, 1e-45f, 1e-38f, 0.99e-34f, 1.01e-34f, 1.0f, FLT_MAX, -FLT_MAX, kInf, kNan}) {
     std::vector<float> x(96, 0.0f);
     x[37] = value;
     check_quantized(x);
     std::fill(x.begin(), x.end(), value);
     check_quantized(x);
   }
-  std::vector<float> ties(32);  // a maximum of 127 makes the factor 1: halves must go to even codes
-  for (int i = 0; i < 31; ++i) ties[static_cast<size_t>(i)] = static_cast<float>(i - 15) + 0.5f;
-  ties[31] = 127.0f;
+  std::vector<float> ties(32);  // a maximum of 32512 makes the factor 1: halves must go to even codes
+  for (int i = 0; i < 30; ++i) ties[static_cast<size_t>(i)] = static_cast<float>(i - 15) + 0.5f;
+  ties[30] = -32512.0f;
+  ties[31] = 32512.0f;
   check_quantized(ties);
-  int8_t q[32];
-  float d = 0.0f, s = 0.0f;
-  int16_t sums[2];
+  std::vector<float> borders = {127, 128, 129, 383, 384, -127, -128, -129, -384, -385, 32511, -32511, 32383, 32384};
+  borders.resize(31);
+  borders.push_back(32512.0f);
+  check_quantized(borders);
+  int8_t planes[64];
+  float d = 0.0f, s = 0.0f, s16[2];
   for (const KernelTable* table : all_tables()) {
-    table->quantize_q8(ties.data(), 32, q, &d, &s, sums);
-    CHECK_EQ(int{q[15]}, 0);   // 0.5
-    CHECK_EQ(int{q[16]}, 2);   // 1.5
-    CHECK_EQ(int{q[17]}, 2);   // 2.5
-    CHECK_EQ(int{q[12]}, -2);  // -2.5
+    const auto pair = [&](int i, int high, int low) {
+      CHECK_EQ(int{planes[i]}, high);
+      CHECK_EQ(int{planes[32 + i]}, low);
+    };
+    table->quantize_planes(ties.data(), 32, planes, &d, &s, s16);
+    pair(15, 0, 0);   // 0.5
+    pair(16, 0, 2);   // 1.5
+    pair(17, 0, 2);   // 2.5
+    pair(12, 0, -2);  // -2.5
+    pair(30, -127, 0);
+    pair(31, 127, 0);
+    table->quantize_planes(borders.data(), 32, planes, &d, &s, s16);
+    pair(0, 0, 127);
+    pair(1, 1, -127);  // 128 = 256 - 128: low is kept off -128
+    pair(2, 1, -127);
+    pair(6, 0, -127);  // -128, likewise
+    pair(7, -1, 127);
+    pair(10, 127, -1);
+    pair(11, -127, 1);
   }
 }
 

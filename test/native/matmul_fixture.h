@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -49,37 +50,59 @@ class Guarded {
   size_t mapped_ = 0;
 };
 
-/// n rows of activations, quantised as kernels.h defines it (x ≈ d · q per block of 32).
+/// n rows of activations, quantised as kernels.h defines it: x ≈ d · (256·high + low) per block of 32.
 struct Activations {
   uint32_t n, k;
-  std::vector<float> x, d, s;
-  std::vector<int8_t> q;
-  std::vector<int16_t> sums16;
+  std::vector<float> x, d, s, s16;
+  std::vector<int8_t> planes;
 
   Activations(uint32_t rows, uint32_t columns, std::vector<float> values) : n(rows), k(columns), x(std::move(values)) {
-    q.resize(x.size());
+    planes.resize(2 * x.size());
     d.resize(x.size() / 32);
     s.resize(x.size() / 32);
-    sums16.resize(x.size() / 16);
+    s16.resize(x.size() / 16);
     for (size_t block = 0; block < d.size(); ++block) quantize_block(block);
   }
 
+  /// What the kernels take element `at` of x to be.
+  double value(size_t at) const { return double{d[at / 32]} * code(at); }
+
+  /// Puts any planes in [-127, 127] in place of the quantised ones; the scales stay.
+  template <typename Plane>
+  void set_planes(const Plane& plane_of) {
+    for (size_t at = 0; at < x.size(); ++at) {
+      planes[high_at(at)] = plane_of(at, true);
+      planes[high_at(at) + 32] = plane_of(at, false);
+    }
+    for (size_t block = 0; block < d.size(); ++block) sum_block(block);
+  }
+
  private:
+  static size_t high_at(size_t at) { return at / 32 * 64 + at % 32; }
+  int code(size_t at) const { return 256 * planes[high_at(at)] + planes[high_at(at) + 32]; }
+
   void quantize_block(size_t block) {
     float largest = 0;
     for (size_t i = 0; i < 32; ++i) largest = std::fmax(largest, std::fabs(x[block * 32 + i]));
-    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+    const float inverse = largest > 0 ? 32512.0f / largest : 0.0f;
+    for (size_t at = block * 32; at < block * 32 + 32; ++at) {
+      const int rounded = static_cast<int>(std::nearbyint(x[at] * inverse));
+      const int high = static_cast<int>(std::floor((rounded + 128) / 256.0));
+      planes[high_at(at)] = static_cast<int8_t>(high);
+      planes[high_at(at) + 32] = static_cast<int8_t>(std::max(rounded - 256 * high, -127));
+    }
+    d[block] = largest / 32512.0f;
+    sum_block(block);
+  }
+
+  void sum_block(size_t block) {
     int total = 0;
     for (size_t half = 0; half < 2; ++half) {
       int sum = 0;
-      for (size_t i = block * 32 + half * 16; i < block * 32 + half * 16 + 16; ++i) {
-        q[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
-        sum += q[i];
-      }
-      sums16[block * 2 + half] = static_cast<int16_t>(sum);
+      for (size_t i = 0; i < 16; ++i) sum += code(block * 32 + half * 16 + i);
+      s16[block * 2 + half] = static_cast<float>(sum) * d[block];
       total += sum;
     }
-    d[block] = largest / 127.0f;
     s[block] = static_cast<float>(total) * d[block];
   }
 };

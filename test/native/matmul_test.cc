@@ -51,8 +51,8 @@ std::vector<float> run(const KernelTable& table, const Matrix& m, const Activati
                           values.begin() + static_cast<long>((first + n) * per_row));
   };
   const Guarded panels(m.panels, touch);
-  const Guarded q(slice(a.q, m.k), touch), d(slice(a.d, m.k / 32), touch), s(slice(a.s, m.k / 32), touch);
-  const Guarded sums16(slice(a.sums16, m.k / 16), touch), x(slice(a.x, m.k), touch);
+  const Guarded planes(slice(a.planes, 2 * m.k), touch), d(slice(a.d, m.k / 32), touch), s(slice(a.s, m.k / 32), touch);
+  const Guarded s16(slice(a.s16, m.k / 16), touch), x(slice(a.x, m.k), touch);
   const size_t n_out = (n - 1) * stride + m.rows;
   const Guarded out(std::vector<float>(n_out, -1.0f), touch);
   MatmulArgs args{};
@@ -63,7 +63,7 @@ std::vector<float> run(const KernelTable& table, const Matrix& m, const Activati
   args.panel_begin = panel_begin;
   args.panel_end = panel_end;
   args.n = n;
-  args.q8 = {q.as<int8_t>(), d.as<float>(), s.as<float>(), sums16.as<int16_t>()};
+  args.activations = {planes.as<int8_t>(), d.as<float>(), s.as<float>(), s16.as<float>()};
   args.x = x.as<float>();
   args.out = out.as<float>();
   args.out_stride = stride;
@@ -79,8 +79,11 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// Worst |found − exact| over Σ|w·x|, the exact sum taken in double over dequantised weights and activations.
-double worst_error(const Matrix& m, const Activations& a, const std::vector<float>& found) {
+enum class Against { kCodes, kFloats };
+
+/// Worst |found − exact| over Σ|w·x|, the exact sum taken in double over dequantised weights and over the activations'
+/// codes (the kernel's own arithmetic) or floats (what quantising them costs as well).
+double worst_error(const Matrix& m, const Activations& a, const std::vector<float>& found, Against against) {
   std::vector<float> w(m.k);
   double worst = 0;
   for (uint32_t r = 0; r < m.rows; ++r) {
@@ -89,7 +92,7 @@ double worst_error(const Matrix& m, const Activations& a, const std::vector<floa
       double sum = 0, norm = 1e-300;
       for (uint32_t i = 0; i < m.k; ++i) {
         const size_t at = size_t{c} * m.k + i;
-        const double value = is_float(m.type) ? double{a.x[at]} : double{a.d[at / 32]} * a.q[at];
+        const double value = is_float(m.type) || against == Against::kFloats ? double{a.x[at]} : a.value(at);
         sum += double{w[i]} * value;
         norm += std::fabs(double{w[i]} * value);
       }
@@ -111,7 +114,7 @@ void report(const char* what, const Matrix& m, uint32_t n, bool ok) {
 
 void compare(const Matrix& m, const Activations& a, Touch touch) {
   const std::vector<float> scalar = run_all(scalar_table, m, a, touch);
-  const double error = worst_error(m, a, scalar);
+  const double error = worst_error(m, a, scalar, Against::kCodes);
   // Float types add k products, quantised ones two terms a block; offsets can be several times the sum they correct.
   report("scalar against double", m, a.n, error <= (is_float(m.type) ? 2e-6 : 3e-6));
   if (have_simd) report("simd against scalar", m, a.n, same_bits(run_all(simd_table, m, a, touch), scalar));
@@ -199,6 +202,21 @@ void extremes() {
       }
     }
   }
+  // Planes the quantiser never pairs: every high and low at either end, alone, together and opposed.
+  for (TensorType type : kTypes) {
+    for (Codes codes : {Codes::kAllSet, Codes::kAllClear, Codes::kRandom}) {
+      const Matrix m(type, 9, 512, codes, false, random);
+      Activations a(10, 512, std::vector<float>(size_t{10} * 512, 3.0f));
+      a.set_planes([&](size_t at, bool is_high) {
+        constexpr int8_t kHigh[] = {127, 127, -127, -127, 127, -127, 0, 0};
+        constexpr int8_t kLow[] = {127, -127, 127, -127, 0, 0, 127, -127};
+        const size_t column = at / 512;
+        if (column < 8) return is_high ? kHigh[column] : kLow[column];
+        return static_cast<int8_t>(column == 8 ? (random() & 1 ? 127 : -127) : static_cast<int>(random() % 255) - 127);
+      });
+      if (!is_float(type)) compare(m, a, Touch::kStart);
+    }
+  }
   // Int8 weights of −128, which no quantiser writes but a file can hold.
   Matrix lowest(TensorType::Q8_0, 8, 64, Codes::kRandom, false, random);
   for (size_t i = 0; i < lowest.gguf.size(); ++i) {
@@ -247,6 +265,18 @@ void fused_multiply_add_is_exact() {
   CHECK(midpoints > 1000);
 }
 
+/// The whole product, quantising included, against the floats it stands for: a code is off by half a step of 1/32512 of
+/// its block's maximum, or by one when low is kept off −128.
+void quantising_costs_little() {
+  std::mt19937 random(31);
+  for (TensorType type : kTypes) {
+    const Matrix m(type, 24, 1536, Codes::kRandom, false, random);
+    const Activations a(5, 1536, random_floats(5 * 1536, random));
+    const double error = worst_error(m, a, run_all(scalar_table, m, a, Touch::kEnd), Against::kFloats);
+    report("products of floats", m, 5, error <= 1e-5);
+  }
+}
+
 /// Enough columns for several column blocks.
 void many_columns() {
   std::mt19937 random(23);
@@ -270,6 +300,7 @@ int main() {
   writes_only_its_rows();
   extremes();
   many_columns();
+  quantising_costs_little();
   fused_multiply_add_is_exact();
   return lutra_test_summary();
 }

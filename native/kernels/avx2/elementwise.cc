@@ -7,8 +7,9 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Below this, 127/max overflows: such a block is stored as zeros.
-constexpr float kSmallestBlockMax = 3.8e-37f;
+constexpr float kLargestCode = 32512.0f;
+/// Just below this, 32512/max overflows: such a block is stored as zeros.
+constexpr float kSmallestBlockMax = 1e-34f;
 
 uint32_t max_magnitude(const __m256* v) {
   const __m256i clear_sign = _mm256_set1_epi32(0x7fffffff);
@@ -26,7 +27,15 @@ int32_t sum_of_8(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
-void quantize_block(const float* x, int8_t* q, float* d, float* s, int16_t* sums16) {
+/// Stores four vectors of values in [-127, 127] as 32 bytes.
+void store_bytes(const __m256i* values, int8_t* out) {
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(values[0], values[1]),
+                                           _mm256_packs_epi32(values[2], values[3]));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packs work per 128-bit half
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutevar8x32_epi32(bytes, order));
+}
+
+void quantize_block(const float* x, int8_t* planes, float* d, float* s, float* s16) {
   __m256 v[4];
   for (int i = 0; i < 4; ++i) v[i] = _mm256_loadu_ps(x + 8 * i);
   // Magnitudes compare as integers, and NaN compares above infinity: one maximum finds both.
@@ -34,30 +43,34 @@ void quantize_block(const float* x, int8_t* q, float* d, float* s, int16_t* sums
   const float max = __builtin_bit_cast(float, max_bits);
   const bool finite = max_bits < 0x7f800000u;
   if (!finite || max < kSmallestBlockMax) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm256_setzero_si256());
-    sums16[0] = sums16[1] = 0;
-    *d = *s = finite ? 0.0f : __builtin_nanf("");
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(planes), _mm256_setzero_si256());
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(planes + kBlock), _mm256_setzero_si256());
+    *d = *s = s16[0] = s16[1] = finite ? 0.0f : __builtin_nanf("");
     return;
   }
-  const __m256 inverse = _mm256_set1_ps(127.0f / max);
-  __m256i codes[4];
-  // |x · inverse| ≤ 127·(1 + 2^-22) < 127.5, so codes stay in [-127, 127] and the packs never saturate.
-  for (int i = 0; i < 4; ++i) codes[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-  const int32_t low = sum_of_8(_mm256_add_epi32(codes[0], codes[1]));
-  const int32_t high = sum_of_8(_mm256_add_epi32(codes[2], codes[3]));
-  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]),
-                                           _mm256_packs_epi32(codes[2], codes[3]));
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packs work per 128-bit half
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm256_permutevar8x32_epi32(bytes, order));
-  sums16[0] = static_cast<int16_t>(low);
-  sums16[1] = static_cast<int16_t>(high);
-  *d = max / 127.0f;
-  *s = static_cast<float>(low + high) * *d;
+  const __m256 inverse = _mm256_set1_ps(kLargestCode / max);
+  __m256i high[4], low[4], stored[4];
+  for (int i = 0; i < 4; ++i) {
+    // |x · inverse| ≤ 32512·(1 + 2^-22) < 32512.5, so |code| ≤ 32512 = 127 · 256 and high stays in [-127, 127].
+    const __m256i code = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    high[i] = _mm256_srai_epi32(_mm256_add_epi32(code, _mm256_set1_epi32(128)), 8);
+    const __m256i shifted = _mm256_slli_epi32(high[i], 8);
+    low[i] = _mm256_max_epi32(_mm256_sub_epi32(code, shifted), _mm256_set1_epi32(-127));
+    stored[i] = _mm256_add_epi32(shifted, low[i]);
+  }
+  store_bytes(high, planes);
+  store_bytes(low, planes + kBlock);
+  const int32_t first = sum_of_8(_mm256_add_epi32(stored[0], stored[1]));
+  const int32_t second = sum_of_8(_mm256_add_epi32(stored[2], stored[3]));
+  *d = max / kLargestCode;
+  *s = static_cast<float>(first + second) * *d;
+  s16[0] = static_cast<float>(first) * *d;
+  s16[1] = static_cast<float>(second) * *d;
 }
 
-void quantize_q8(const float* x, uint32_t k, int8_t* q, float* d, float* s, int16_t* sums16) noexcept {
-  for (uint32_t b = 0; b < k / kBlock; ++b) {
-    quantize_block(x + uint64_t{b} * kBlock, q + uint64_t{b} * kBlock, d + b, s + b, sums16 + 2 * uint64_t{b});
+void quantize_planes(const float* x, uint32_t k, int8_t* planes, float* d, float* s, float* s16) noexcept {
+  for (uint64_t b = 0; b < k / kBlock; ++b) {
+    quantize_block(x + b * kBlock, planes + 2 * b * kBlock, d + b, s + b, s16 + 2 * b);
   }
 }
 
@@ -139,7 +152,7 @@ void rope_halves(float* head, const float* cos, const float* sin, uint32_t n_pai
 }  // namespace
 
 void fill_elementwise(KernelTable& table) noexcept {
-  table.quantize_q8 = quantize_q8;
+  table.quantize_planes = quantize_planes;
   table.rms_norm = rms_norm;
   table.add = add;
   table.scale = scale;

@@ -18,10 +18,10 @@ void matmul_k(const MatmulArgs& args) noexcept {
 void fill_matmul_k(KernelTable& table) noexcept {
   using base::TensorType;
   table.matmul[static_cast<uint32_t>(TensorType::Q2_K)] = matmul_k<NarrowTile<kPanelQ2_K, 0>>;
-  table.matmul[static_cast<uint32_t>(TensorType::Q3_K)] = matmul_k<NarrowTile<kPanelQ3_K, 2>>;
+  table.matmul[static_cast<uint32_t>(TensorType::Q3_K)] = matmul_k<NarrowTile<kPanelQ3_K, 4>>;
   table.matmul[static_cast<uint32_t>(TensorType::Q4_K)] = matmul_k<WideTile<kPanelQ4_K, Codes::kUnsigned, 0>>;
   table.matmul[static_cast<uint32_t>(TensorType::Q5_K)] = matmul_k<WideTile<kPanelQ5_K, Codes::kUnsigned, 0>>;
-  table.matmul[static_cast<uint32_t>(TensorType::Q6_K)] = matmul_k<NarrowTile<kPanelQ6_K, 5>>;
+  table.matmul[static_cast<uint32_t>(TensorType::Q6_K)] = matmul_k<NarrowTile<kPanelQ6_K, 32>>;
   table.matmul[static_cast<uint32_t>(TensorType::IQ4_XS)] = matmul_k<WideTile<kPanelIQ4_XS, Codes::kTable, 0>>;
 }
 

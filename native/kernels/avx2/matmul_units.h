@@ -1,17 +1,20 @@
-// Integer dot products of one unit (8 rows × 32 k) with a tile of columns. One vector is 8 rows × 4 consecutive k, so
-// vpmaddubsw of codes with four broadcast activations leaves each row's partial sums in its own 32-bit lane.
+// Integer dot products of one unit (8 rows × 32 k) with a tile of columns, both planes of each. One vector is 8 rows
+// × 4 consecutive k, so vpmaddubsw of codes with four broadcast activations leaves each row's partial sums in its own
+// 32-bit lane. A tile's weights are unpacked once; every code vector meets the high and the low plane of each column.
 //
-// Why no int16 sum saturates (|activation| ≤ 127, so one vpmaddubsw lane is ≤ 2·127·code):
+// Why no int16 sum saturates (|plane| ≤ 127, so one vpmaddubsw lane is ≤ 2·127·code):
 //   2-bit 8·254·3 = 6096, 3-bit 8·254·7 = 14224, 4-bit 8·254·15 = 30480, 5-bit 4·254·31 = 31496,
 //   6-bit 2·254·63 = 32004;
 //   signed bytes, |w| ≤ 128: 254·128 = 32512, never added in int16. All < 32768.
-// Int32: 16 lanes' worth of 32512 per unit is < 2^20; with a sub-scale of at most 128 in magnitude it is < 2^27.
+// Int32: a unit's 256·high + low sum is at most 32·128·(256·127 + 127) = 133.7e6 < 2^27, so vpmaddwd with 256 may
+// join the planes. With sub-scales of up to 128 only one plane fits, 32·63·127·128 = 32.8e6 < 2^25: those planes stay apart.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
+#include "kernels/kernels.h"
 #include "kernels/panel_layout.h"
 
 #define LUTRA_INLINE inline __attribute__((always_inline))
@@ -19,19 +22,24 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Activations of a tile of columns at one unit. Strides are between columns.
+/// Activations of a tile of columns at one unit. A block of planes is 64 bytes: 32 high, 32 low.
 struct Columns {
-  const int8_t* q;
+  const int8_t* planes;
   const float* d;
   const float* s;
-  const int16_t* sums16;
-  uint64_t k;
+  const float* s16;
+  uint64_t blocks;  ///< per column: the stride between columns
 
+  LUTRA_INLINE Columns(const PlaneActivations& a, uint64_t column, uint64_t k)
+      : planes(a.planes + column * 2 * k), d(a.d + column * (k / 32)), s(a.s + column * (k / 32)),
+        s16(a.s16 + column * (k / 16)), blocks(k / 32) {}
+  LUTRA_INLINE const int8_t* high(int c) const { return planes + static_cast<uint64_t>(c) * blocks * 64; }
+  LUTRA_INLINE const int8_t* low(int c) const { return high(c) + 32; }
   LUTRA_INLINE void advance() {
-    q += 32;
+    planes += 64;
     d += 1;
     s += 1;
-    sums16 += 2;
+    s16 += 2;
   }
 };
 
@@ -96,6 +104,16 @@ LUTRA_INLINE HalfCodes load_half(const uint8_t* unit) {
            load_codes<kLow, kHigh, kHalf, 2>(unit), load_codes<kLow, kHigh, kHalf, 3>(unit)}};
 }
 
+/// Keeps a partial sum where it is written. Left alone, GCC 12 makes all products of a tile before adding any, and
+/// spills
+/// them (Q4_1 at n = 64: 53 against 67 GMAC/s).
+LUTRA_INLINE __m256i settled(__m256i value) {
+#if defined(__GNUC__)
+  asm volatile("" : "+x"(value));
+#endif
+  return value;
+}
+
 /// int16 partial sums of codes first, first + 1 of a half.
 LUTRA_INLINE __m256i dot_pair(const HalfCodes& codes, int first, const int8_t* a) {
   return _mm256_add_epi16(_mm256_maddubs_epi16(codes.v[first], broadcast4(a + 4 * first)),
@@ -103,55 +121,62 @@ LUTRA_INLINE __m256i dot_pair(const HalfCodes& codes, int first, const int8_t* a
 }
 
 LUTRA_INLINE __m256i dot_four(const HalfCodes& codes, const int8_t* a) {
-  return _mm256_add_epi16(dot_pair(codes, 0, a), dot_pair(codes, 2, a));
+  return settled(_mm256_add_epi16(dot_pair(codes, 0, a), dot_pair(codes, 2, a)));
 }
 
-/// sums[c] = int32 Σ code·a of the unit, 4- and 5-bit codes.
+/// 256·high + low, pairs of int16 partial sums joined to int32.
+LUTRA_INLINE __m256i join_planes(__m256i high, __m256i low) {
+  return settled(_mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
+                                  _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
+}
+
+/// sums[c] = int32 Σ code·(256·high + low) of the unit, 4- and 5-bit codes. 4-bit partial sums of both halves fit
+/// int16.
 template <LowBits kLow, HighBits kHigh, int kColumns>
 LUTRA_INLINE void dot_unsigned(const uint8_t* unit, const Columns& columns, __m256i* sums) {
-  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i low[kColumns];
   const HalfCodes first = load_half<kLow, kHigh, 0>(unit);
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
-    sums[c] = dot_four(first, columns.q + c * columns.k);
-    if constexpr (kHigh != HighBits::kNone) sums[c] = _mm256_madd_epi16(sums[c], ones);
+    sums[c] = dot_four(first, columns.high(c));
+    low[c] = dot_four(first, columns.low(c));
+    if constexpr (kHigh != HighBits::kNone) sums[c] = join_planes(sums[c], low[c]);
   }
   const HalfCodes second = load_half<kLow, kHigh, 1>(unit);
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
-    const __m256i partial = dot_four(second, columns.q + c * columns.k + 16);
+    const __m256i high_second = dot_four(second, columns.high(c) + 16);
+    const __m256i low_second = dot_four(second, columns.low(c) + 16);
     if constexpr (kHigh != HighBits::kNone) {
-      sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(partial, ones));
+      sums[c] = _mm256_add_epi32(sums[c], join_planes(high_second, low_second));
     } else {
-      sums[c] = _mm256_madd_epi16(_mm256_add_epi16(sums[c], partial), ones);
+      sums[c] = join_planes(_mm256_add_epi16(sums[c], high_second), _mm256_add_epi16(low[c], low_second));
     }
   }
 }
 
-/// One vector of signed weights: |w| · sign(a, w), exact also for w = −128 (|w| is unsigned).
+/// Vector j of signed weights: |w| · sign(a, w), exact also for w = −128 (|w| is unsigned).
 template <int kColumns, bool kFirst>
-LUTRA_INLINE void dot_signed_vector(__m256i w, const int8_t* a, uint64_t k, __m256i* sums) {
-  const __m256i ones = _mm256_set1_epi16(1);
+LUTRA_INLINE void dot_signed_vector(__m256i w, const Columns& columns, int j, __m256i* sums) {
   const __m256i magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
-    const __m256i signed_a = _mm256_sign_epi8(broadcast4(a + c * k), w);
-    const __m256i partial = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_a), ones);
-    sums[c] = kFirst ? partial : _mm256_add_epi32(sums[c], partial);
+    const __m256i high = _mm256_sign_epi8(broadcast4(columns.high(c) + 4 * j), w);
+    const __m256i low = _mm256_sign_epi8(broadcast4(columns.low(c) + 4 * j), w);
+    const __m256i both = join_planes(_mm256_maddubs_epi16(magnitude, high), _mm256_maddubs_epi16(magnitude, low));
+    sums[c] = kFirst ? both : _mm256_add_epi32(sums[c], both);
   }
 }
 
-/// sums[c] = int32 Σ w·a of a unit of int8 weights.
+/// sums[c] = int32 Σ w·(256·high + low) of a unit of int8 weights.
 template <int kColumns>
 LUTRA_INLINE void dot_bytes(const uint8_t* unit, const Columns& columns, __m256i* sums) {
-  dot_signed_vector<kColumns, true>(load_vector(unit), columns.q, columns.k, sums);
+  dot_signed_vector<kColumns, true>(load_vector(unit), columns, 0, sums);
 #pragma GCC unroll 7
-  for (int j = 1; j < 8; ++j) {
-    dot_signed_vector<kColumns, false>(load_vector(unit + 32 * j), columns.q + 4 * j, columns.k, sums);
-  }
+  for (int j = 1; j < 8; ++j) dot_signed_vector<kColumns, false>(load_vector(unit + 32 * j), columns, j, sums);
 }
 
-/// sums[c] = int32 Σ table[code]·a of a unit of 4-bit table indices.
+/// sums[c] = int32 Σ table[code]·(256·high + low) of a unit of 4-bit table indices.
 template <int kColumns>
 LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i* sums) {
   const __m256i table =
@@ -159,45 +184,43 @@ LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m256i packed = load_vector(unit + 32 * i);
-    const __m256i low = _mm256_shuffle_epi8(table, shifted<0>(packed, _mm256_set1_epi8(15)));
-    const __m256i high = _mm256_shuffle_epi8(table, shifted<-4>(packed, _mm256_set1_epi8(15)));
+    const __m256i first = _mm256_shuffle_epi8(table, shifted<0>(packed, _mm256_set1_epi8(15)));
+    const __m256i second = _mm256_shuffle_epi8(table, shifted<-4>(packed, _mm256_set1_epi8(15)));
     if (i == 0) {
-      dot_signed_vector<kColumns, true>(low, columns.q, columns.k, sums);
+      dot_signed_vector<kColumns, true>(first, columns, 0, sums);
     } else {
-      dot_signed_vector<kColumns, false>(low, columns.q + 4 * i, columns.k, sums);
+      dot_signed_vector<kColumns, false>(first, columns, i, sums);
     }
-    dot_signed_vector<kColumns, false>(high, columns.q + 16 + 4 * i, columns.k, sums);
+    dot_signed_vector<kColumns, false>(second, columns, 4 + i, sums);
   }
 }
 
-/// sums[c] = int32 scale_first · Σ_{k<16} code·a + scale_second · Σ_{k≥16} code·a; a scale fills both int16 of its lane.
+/// int32 scale · Σ code·a of half a unit and one plane. Six-bit sums leave int16 after two vectors.
+template <HighBits kHigh>
+LUTRA_INLINE __m256i dot_half_scaled(const HalfCodes& codes, const int8_t* a, __m256i scale) {
+  if constexpr (kHigh == HighBits::kTwo) {
+    return settled(_mm256_add_epi32(_mm256_madd_epi16(dot_pair(codes, 0, a), scale),
+                                    _mm256_madd_epi16(dot_pair(codes, 2, a), scale)));
+  }
+  return _mm256_madd_epi16(dot_four(codes, a), scale);
+}
+
+/// high[c], low[c] = int32 scale_first · Σ_{k<16} code·a + scale_second · Σ_{k≥16} code·a of each plane; a scale fills
+/// both int16 of its lane.
 template <LowBits kLow, HighBits kHigh, int kColumns>
 LUTRA_INLINE void dot_scaled(const uint8_t* unit, const Columns& columns, __m256i scale_first, __m256i scale_second,
-                             __m256i* sums) {
-  constexpr bool kSixBits = kHigh == HighBits::kTwo;
+                             __m256i* high, __m256i* low) {
   const HalfCodes first = load_half<kLow, kHigh, 0>(unit);
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
-    const int8_t* a = columns.q + c * columns.k;
-    if constexpr (kSixBits) {
-      sums[c] = _mm256_add_epi32(_mm256_madd_epi16(dot_pair(first, 0, a), scale_first),
-                                 _mm256_madd_epi16(dot_pair(first, 2, a), scale_first));
-    } else {
-      sums[c] = _mm256_madd_epi16(dot_four(first, a), scale_first);
-    }
+    high[c] = dot_half_scaled<kHigh>(first, columns.high(c), scale_first);
+    low[c] = dot_half_scaled<kHigh>(first, columns.low(c), scale_first);
   }
   const HalfCodes second = load_half<kLow, kHigh, 1>(unit);
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) {
-    const int8_t* a = columns.q + c * columns.k + 16;
-    __m256i partial;
-    if constexpr (kSixBits) {
-      partial = _mm256_add_epi32(_mm256_madd_epi16(dot_pair(second, 0, a), scale_second),
-                                 _mm256_madd_epi16(dot_pair(second, 2, a), scale_second));
-    } else {
-      partial = _mm256_madd_epi16(dot_four(second, a), scale_second);
-    }
-    sums[c] = _mm256_add_epi32(sums[c], partial);
+    high[c] = _mm256_add_epi32(high[c], dot_half_scaled<kHigh>(second, columns.high(c) + 16, scale_second));
+    low[c] = _mm256_add_epi32(low[c], dot_half_scaled<kHigh>(second, columns.low(c) + 16, scale_second));
   }
 }
 

@@ -1,5 +1,5 @@
 // Tiles of types whose sub-scales cover 32 elements: a float scale w and offset m per row and unit, and
-//   acc = fma(float(Σ code·a), w·d_a, acc); acc = fma(m, s_a, acc)
+//   acc = fma(float(Σ code·(256·high + low)), w·d_a, acc); acc = fma(m, s_a, acc)
 // unit by unit in ascending k, one accumulator lane per output.
 #pragma once
 
@@ -32,12 +32,13 @@ struct WideTile {
     if constexpr (kCodes == Codes::kTable) dot_table<kColumns>(bytes, columns, sums);
     const __m256 w = scale(super_block, u, d);
     const __m256 m = offset(super_block, u, d, min);
-    const uint64_t stride = columns.k / 32;
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
-      const __m256 factor = _mm256_mul_ps(w, _mm256_broadcast_ss(columns.d + c * stride));
+      const __m256 factor = _mm256_mul_ps(w, _mm256_broadcast_ss(columns.d + c * columns.blocks));
       acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[c]), factor, acc[c]);
-      if constexpr (kHasOffset) acc[c] = _mm256_fmadd_ps(m, _mm256_broadcast_ss(columns.s + c * stride), acc[c]);
+      if constexpr (kHasOffset) {
+        acc[c] = _mm256_fmadd_ps(m, _mm256_broadcast_ss(columns.s + c * columns.blocks), acc[c]);
+      }
     }
   }
 
@@ -45,8 +46,7 @@ struct WideTile {
   static void run(const MatmulArgs& args, uint32_t panel, uint32_t column) {
     const uint8_t* weights = args.panels + panel * args.panel_bytes;
     const uint64_t k = args.k;
-    Columns columns = {args.q8.q + column * k, args.q8.d + column * (k / 32), args.q8.s + column * (k / 32),
-                       args.q8.sums16 + column * (k / 16), k};
+    Columns columns(args.activations, column, k);
     __m256 acc[kColumns];
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();

@@ -11,10 +11,11 @@
 namespace lutra::kernels::scalar {
 namespace {
 
-/// Below this, 127/max overflows: such a block (|x| < 3.8e-37) is stored as zeros.
-constexpr float kSmallestBlockMax = 3.8e-37f;
+constexpr float kLargestCode = 32512.0f;
+/// Just below this, 32512/max overflows: such a block is stored as zeros.
+constexpr float kSmallestBlockMax = 1e-34f;
 
-void quantize_block(const float* x, int8_t* q, float* d, float* s, int16_t* sums16) {
+void quantize_block(const float* x, int8_t* planes, float* d, float* s, float* s16) {
   // Magnitudes compare as integers, and NaN compares above infinity: one maximum finds both.
   uint32_t max_bits = 0;
   for (uint32_t i = 0; i < kBlock; ++i) {
@@ -24,28 +25,31 @@ void quantize_block(const float* x, int8_t* q, float* d, float* s, int16_t* sums
   const float max = std::bit_cast<float>(max_bits);
   const bool finite = max_bits < 0x7f800000u;
   if (!finite || max < kSmallestBlockMax) {
-    for (uint32_t i = 0; i < kBlock; ++i) q[i] = 0;
-    sums16[0] = sums16[1] = 0;
-    *d = *s = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    for (uint32_t i = 0; i < 2 * kBlock; ++i) planes[i] = 0;
+    *d = *s = s16[0] = s16[1] = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  const float inverse = 127.0f / max;
+  const float inverse = kLargestCode / max;
   int32_t sums[2] = {0, 0};
   for (uint32_t i = 0; i < kBlock; ++i) {
-    // |x · inverse| ≤ 127·(1 + 2^-22) < 127.5, so the code stays in [-127, 127].
+    // |x · inverse| ≤ 32512·(1 + 2^-22) < 32512.5, so |code| ≤ 32512 = 127 · 256 and high stays in [-127, 127].
     const int32_t code = static_cast<int32_t>(std::nearbyint(x[i] * inverse));
-    q[i] = static_cast<int8_t>(code);
-    sums[i / 16] += code;
+    const int32_t high = (code + 128) >> 8;
+    const int32_t rest = code - 256 * high;
+    const int32_t low = rest < -127 ? -127 : rest;
+    planes[i] = static_cast<int8_t>(high);
+    planes[kBlock + i] = static_cast<int8_t>(low);
+    sums[i / 16] += 256 * high + low;
   }
-  sums16[0] = static_cast<int16_t>(sums[0]);
-  sums16[1] = static_cast<int16_t>(sums[1]);
-  *d = max / 127.0f;
+  *d = max / kLargestCode;
   *s = static_cast<float>(sums[0] + sums[1]) * *d;
+  s16[0] = static_cast<float>(sums[0]) * *d;
+  s16[1] = static_cast<float>(sums[1]) * *d;
 }
 
-void quantize_q8(const float* x, uint32_t k, int8_t* q, float* d, float* s, int16_t* sums16) noexcept {
-  for (uint32_t b = 0; b < k / kBlock; ++b) {
-    quantize_block(x + uint64_t{b} * kBlock, q + uint64_t{b} * kBlock, d + b, s + b, sums16 + 2 * uint64_t{b});
+void quantize_planes(const float* x, uint32_t k, int8_t* planes, float* d, float* s, float* s16) noexcept {
+  for (uint64_t b = 0; b < k / kBlock; ++b) {
+    quantize_block(x + b * kBlock, planes + 2 * b * kBlock, d + b, s + b, s16 + 2 * b);
   }
 }
 
@@ -86,7 +90,7 @@ void rope_halves(float* head, const float* cos, const float* sin, uint32_t n_pai
 }  // namespace
 
 void fill_elementwise(KernelTable& table) noexcept {
-  table.quantize_q8 = quantize_q8;
+  table.quantize_planes = quantize_planes;
   table.rms_norm = rms_norm;
   table.add = add;
   table.scale = scale;

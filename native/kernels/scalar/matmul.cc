@@ -12,17 +12,21 @@ namespace {
 
 enum class Codes { kUnsigned, kSignedByte, kTable };
 
-/// acc[r] = fma(float(sums[r]), scale[r] · d_a, acc[r])
-inline void add_products(const int32_t* sums, const float* scale, float d_a, float* acc) {
-  float integers[8], factors[8];
-  for (int r = 0; r < 8; ++r) {
-    integers[r] = static_cast<float>(sums[r]);
-    factors[r] = scale[r] * d_a;
-  }
-  fma8(integers, factors, acc);
+/// acc[r] = fma(sums[r], scale[r] · d_a, acc[r])
+inline void add_products(const float* sums, const float* scale, float d_a, float* acc) {
+  float factors[8];
+  for (int r = 0; r < 8; ++r) factors[r] = scale[r] * d_a;
+  fma8(sums, factors, acc);
+}
+
+/// acc[r] = fma(m[r], s, acc[r])
+inline void add_offsets(const float* m, float s, float* acc) {
+  const float eight[8] = {s, s, s, s, s, s, s, s};
+  fma8(m, eight, acc);
 }
 
 /// Sub-scales 32 wide: float scale w and offset m per row and unit.
+/// 256·H + L fits int32: at most 32 · 128 · (256·127 + 127) = 133.7e6 < 2^27 (int8 weights).
 template <const PanelShape& kPanel, Codes kCodes, int kZero>
 struct Wide {
   static constexpr const PanelShape& kShape = kPanel;
@@ -55,56 +59,64 @@ struct Wide {
     unpack_unit<kPanel.low, kPanel.high, kCodes == Codes::kTable>(bytes, codes);
   }
 
-  void accumulate(const int8_t* a, float d_a, const float* s_a, const int16_t*, float* acc) const {
-    int32_t sums[8];
-    dot<0, 8, kRun>(codes, a, sums);
+  void accumulate(const int8_t* planes, float d_a, float s_a, const float*, float* acc) const {
+    int32_t high[8], low[8];
+    float sums[8];
+    dot<0, 8, kRun>(codes, planes, high);
+    dot<0, 8, kRun>(codes, planes + kBlock, low);
+    for (int r = 0; r < 8; ++r) sums[r] = static_cast<float>(256 * high[r] + low[r]);
     add_products(sums, w, d_a, acc);
-    if constexpr (kHasOffset) {
-      const float s = *s_a, eight[8] = {s, s, s, s, s, s, s, s};
-      fma8(m, eight, acc);
-    }
+    if constexpr (kHasOffset) add_offsets(m, s_a, acc);
   }
 };
 
-/// Sub-scales 16 wide, kept as integers: isum = Σ_h sc_h · (Σ code·a − zero · Σa) over the two halves of a unit.
-/// |isum| ≤ 32 · 128 · 127 · 127 < 2^26.
+/// Sub-scales 16 wide, kept as integers: a plane's sum is Σ_h sc_h · Σ code·a over the two halves of a unit, at most
+/// 32 · 128 · 63 · 127 = 32.8e6 < 2^25. 256 times that leaves int32, so the planes meet in float. The zero point and
+/// Q2_K's mins are float offsets m_h: −zero · (d·sc_h), −(dmin·mn_h).
 template <const PanelShape& kPanel, int kZero>
 struct Narrow {
   static constexpr const PanelShape& kShape = kPanel;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
-  float d[8], minus_min[8];
-  int32_t scales[2][8], mins[2][8];
+  float d[8], min[8], m[2][8];
+  int32_t scales[2][8];
   UnitCodes codes;
 
   void begin(const uint8_t* super_block) {
     load_halves(super_block, d);
-    if constexpr (kHasMin) {
-      load_halves(super_block + kPanel.min_offset, minus_min);
-      for (float& value : minus_min) value = -value;
-    }
+    if constexpr (kHasMin) load_halves(super_block + kPanel.min_offset, min);
   }
 
   void unit(const uint8_t* super_block, uint32_t u) {
     const uint8_t* bytes = super_block + kPanel.scale_offset + 16 * u;
     for (int i = 0; i < 16; ++i) {
-      scales[i / 8][i % 8] = kHasMin ? bytes[i] & 15 : static_cast<int8_t>(bytes[i]);
-      mins[i / 8][i % 8] = bytes[i] >> 4;
+      const int h = i / 8, r = i % 8;
+      scales[h][r] = kHasMin ? bytes[i] & 15 : static_cast<int8_t>(bytes[i]);
+      if constexpr (kHasMin) {
+        m[h][r] = -(min[r] * static_cast<float>(bytes[i] >> 4));
+      } else {
+        m[h][r] = static_cast<float>(-kZero) * (d[r] * static_cast<float>(scales[h][r]));
+      }
     }
     unpack_unit<kPanel.low, kPanel.high, false>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
   }
 
-  void accumulate(const int8_t* a, float d_a, const float*, const int16_t* sums16, float* acc) const {
-    int32_t first[8], second[8], sums[8];
+  /// Σ_h sc_h · Σ code·a of one plane.
+  void scaled_dot(const int8_t* a, float* sums) const {
+    int32_t first[8], second[8];
     dot<0, 4, 4>(codes, a, first);
     dot<4, 4, 4>(codes, a, second);
-    for (int r = 0; r < 8; ++r) {
-      sums[r] = scales[0][r] * (first[r] - kZero * sums16[0]) + scales[1][r] * (second[r] - kZero * sums16[1]);
-    }
+    for (int r = 0; r < 8; ++r) sums[r] = static_cast<float>(scales[0][r] * first[r] + scales[1][r] * second[r]);
+  }
+
+  void accumulate(const int8_t* planes, float d_a, float, const float* s16_a, float* acc) const {
+    constexpr float kHighWeight[8] = {256, 256, 256, 256, 256, 256, 256, 256};
+    float high[8], sums[8];
+    scaled_dot(planes, high);
+    scaled_dot(planes + kBlock, sums);
+    fma8(high, kHighWeight, sums);
     add_products(sums, d, d_a, acc);
-    if constexpr (kHasMin) {
-      for (int r = 0; r < 8; ++r) sums[r] = mins[0][r] * sums16[0] + mins[1][r] * sums16[1];
-      add_products(sums, minus_min, d_a, acc);
-    }
+    add_offsets(m[0], s16_a[0], acc);
+    add_offsets(m[1], s16_a[1], acc);
   }
 };
 

@@ -125,7 +125,7 @@ inline void unpack_unit(const uint8_t* unit, UnitCodes& out) {
   unpack_vector<kLow, kHigh, kTable, 7>(unit, out);
 }
 
-/// sums[r] = Σ code·a over vectors [kFirst, kFirst + kCount) of a unit; a points at the unit's 32 activations.
+/// sums[r] = Σ code·a over vectors [kFirst, kFirst + kCount) of a unit; a points at one plane of the block, 32 bytes.
 /// kRun vectors are added in int16 before widening: one product each, so kRun · 127 · |code| must stay below 32768:
 /// 5-bit and narrower 8 · 127 · 31 = 31496, 6-bit 4 · 127 · 63 = 32004, bytes 2 · 127 · 128 = 32512.
 template <int kFirst, int kCount, int kRun>

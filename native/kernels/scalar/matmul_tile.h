@@ -1,7 +1,9 @@
 // The scalar twin's tile loop over packed panels: weights of 8 rows × 32 k are unpacked once to int16 and used by a
 // tile of columns. The float operations and their order are the contract the SIMD paths repeat:
-//   32-wide scales: acc = fma(float(Σ code·a), w·d_a, acc); then, when the type has an offset, acc = fma(m, s_a, acc)
-//   16-wide scales: acc = fma(float(isum), d·d_a, acc);     then, for Q2_K, acc = fma(float(imin), −dmin·d_a, acc)
+//   32-wide scales: acc = fma(float(256·H + L), w·d_a, acc), H and L = Σ code·high and Σ code·low as integers;
+//                   then, when the type has an offset, acc = fma(m, s_a, acc)
+//   16-wide scales: acc = fma(fma(float(H), 256, float(L)), d·d_a, acc), H and L carrying the integer sub-scales;
+//                   then, for each half h of the block, acc = fma(m_h, s16_a[h], acc)
 // block by block in ascending k, one accumulator per output. w and m are per row: see each type's policy.
 #pragma once
 
@@ -37,7 +39,7 @@ constexpr uint32_t kTileColumns = 16;
 }
 
 /// Runs Policy over every panel and tile of columns. Policy: kShape, begin(super_block), unit(super_block, u), and
-/// accumulate(q8 of the column's block, acc).
+/// accumulate(the column's block: planes, d, s, s16, then acc).
 template <typename Policy>
 void matmul_blocks(const MatmulArgs& args) noexcept {
   const uint64_t k = args.k;
@@ -55,8 +57,9 @@ void matmul_blocks(const MatmulArgs& args) noexcept {
           const uint64_t at = k0 + u * kBlock;
           for (uint32_t c = 0; c < n_columns; ++c) {
             const uint64_t element = (column + c) * k + at;
-            policy.accumulate(args.q8.q + element, args.q8.d[element / 32], args.q8.s + element / 32,
-                              args.q8.sums16 + element / 16, acc[c]);
+            const PlaneActivations& a = args.activations;
+            policy.accumulate(a.planes + 2 * element, a.d[element / 32], a.s[element / 32], a.s16 + element / 16,
+                              acc[c]);
           }
         }
       }

@@ -1,0 +1,3 @@
+export const peerVersion: string;
+export const peerFolder: string;
+export function installedPeer(): string | null;
