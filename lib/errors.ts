@@ -96,7 +96,9 @@ export function toLutraError(thrown: unknown): LutraError {
   if (thrown instanceof LutraError) return thrown;
   if (thrown instanceof Error) {
     const code = (thrown as { code?: unknown }).code;
-    return createError(typeof code === "string" && code in errorTable ? code : "INTERNAL", thrown.message, { cause: thrown });
+    return createError(typeof code === "string" && code in errorTable ? code : "INTERNAL", thrown.message, {
+      cause: thrown,
+    });
   }
   return createError("INTERNAL", `a non-error was thrown: ${describeValue(thrown)}`);
 }
@@ -109,7 +111,8 @@ export function invalidOption(field: string, expected: string, found: unknown): 
 /** A short, escaped rendering of an untrusted value: never more than 64 characters of it, and never an exception. */
 export function describeValue(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 64 ? `${value.slice(0, 61)}...` : value);
-  if (typeof value === "number" || typeof value === "boolean" || value === null || value === undefined) return String(value);
+  if (typeof value === "number" || typeof value === "boolean" || value === null || value === undefined)
+    return String(value);
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "function" || typeof value === "symbol") return `a ${typeof value}`;
   try {

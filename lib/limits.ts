@@ -8,7 +8,7 @@ export const limits = {
   maxMaxSequences: 64,
   maxThreads: 256,
   /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
-  prefillChunk: 512,
+  prefillChunk: 256,
   /** Requests that wait for admission. */
   maxQueuedRequests: 512,
   /** Parts a slow reader may leave unread before its sequence pauses. */
@@ -20,7 +20,14 @@ export const limits = {
   maxLogitBias: 1024,
   maxLogprobs: 20,
   maxTemperature: 100,
-  template: { maxBytes: 1 << 20, maxOutputBytes: 8 << 20, maxMilliseconds: 250, maxSteps: 1_000_000, maxDepth: 64, maxMessages: 10_000 },
+  template: {
+    maxBytes: 1 << 20,
+    maxOutputBytes: 8 << 20,
+    maxMilliseconds: 250,
+    maxSteps: 1_000_000,
+    maxDepth: 64,
+    maxMessages: 10_000,
+  },
 } as const;
 
 /** Positions of a K/V page (the native cache's unit). */

@@ -10,9 +10,9 @@ export const abiVersion = 1;
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
 export interface NativeCpu {
-  isa: Isa;                 // best path of this CPU in this build
+  isa: Isa; // best path of this CPU in this build
   available: Isa[];
-  threads: number;          // default thread count
+  threads: number; // default thread count
   threadsReason: string;
   availableMemoryBytes: number; // 0 when unknown
 }
@@ -22,7 +22,7 @@ export type MetadataValue = string | number | boolean | { type: string; length: 
 export interface NativeTensor {
   name: string;
   type: string;
-  shape: number[];          // shape[0] is the row length, as in GGUF
+  shape: number[]; // shape[0] is the row length, as in GGUF
   sizeBytes: number;
   offsetBytes: number;
   supported: boolean;
@@ -33,7 +33,7 @@ export interface NativeFile {
   alignment: number;
   paths: string[];
   sizeBytes: number;
-  metadata: Record<string, MetadataValue>;  // arrays as {type, length}
+  metadata: Record<string, MetadataValue>; // arrays as {type, length}
   tensors: NativeTensor[];
 }
 
@@ -41,8 +41,13 @@ export interface NativeVocab {
   model: "bpe" | "spm";
   pre: string;
   size: number;
-  bos: number; eos: number; eot: number; unk: number; pad: number;  // -1 when absent
-  addBos: boolean; addEos: boolean;
+  bos: number;
+  eos: number;
+  eot: number;
+  unk: number;
+  pad: number; // -1 when absent
+  addBos: boolean;
+  addEos: boolean;
   endOfGeneration: number[];
   chatTemplate: string | null;
 }
@@ -50,45 +55,52 @@ export interface NativeVocab {
 export interface NativeModelInfo {
   architecture: string;
   name: string;
-  nLayers: number; nHeads: number; nKvHeads: number; headDim: number;
-  dim: number; qDim: number; kvDim: number; hiddenDim: number; vocabSize: number;
-  contextLength: number;    // what the model was trained for
+  nLayers: number;
+  nHeads: number;
+  nKvHeads: number;
+  headDim: number;
+  dim: number;
+  qDim: number;
+  kvDim: number;
+  hiddenDim: number;
+  vocabSize: number;
+  contextLength: number; // what the model was trained for
   fileBytes: number;
-  weightBytes: number;      // packed, in memory
+  weightBytes: number; // packed, in memory
   kvBytesPerToken: number;
-  warnings: string[];       // e.g. extra tensors ignored
+  warnings: string[]; // e.g. extra tensors ignored
 }
 
 /** What one step takes and gives. All arrays are caller-owned and reused; sizes are checked natively. */
 export interface StepArrays {
   // rows in
-  tokens: Int32Array;       // [rows]
-  positions: Int32Array;    // [rows] absolute position in its sequence, ascending within a sequence
-  sequences: Int32Array;    // [rows] index of the sequence's page table; rows of one sequence are contiguous
-  wants: Uint8Array;        // [rows] 1: candidates of this row are wanted
-  targets: Int32Array;      // [rows] token whose logit is wanted too, or -1
+  tokens: Int32Array; // [rows]
+  positions: Int32Array; // [rows] absolute position in its sequence, ascending within a sequence
+  sequences: Int32Array; // [rows] index of the sequence's page table; rows of one sequence are contiguous
+  wants: Uint8Array; // [rows] 1: candidates of this row are wanted
+  targets: Int32Array; // [rows] token whose logit is wanted too, or -1
   // page tables: entry [sequence * pageStride + position/32] is a page id
   pageTables: Int32Array;
   // per wanted row w (in row order): biases in [biasOffsets[w], biasOffsets[w+1]); logit' = (logit > 0 ? logit / divide : logit * divide) + add
-  biasOffsets: Int32Array;  // [wanted + 1]
+  biasOffsets: Int32Array; // [wanted + 1]
   biasIds: Int32Array;
   biasDivides: Float32Array;
   biasAdds: Float32Array;
   // out, per wanted row
-  candidateIds: Int32Array;       // [wanted * k], by descending logit, ties by lowest id
-  candidateLogits: Float32Array;  // [wanted * k], after biases
-  logSumExp: Float32Array;        // [wanted], after biases
-  targetLogits: Float32Array;     // [wanted], before biases
+  candidateIds: Int32Array; // [wanted * k], by descending logit, ties by lowest id
+  candidateLogits: Float32Array; // [wanted * k], after biases
+  logSumExp: Float32Array; // [wanted], after biases
+  targetLogits: Float32Array; // [wanted], before biases
   // abort flags, on a SharedArrayBuffer: the step stops between layers when aborts[sequenceAborts[s]] != 0
   aborts: Int32Array;
-  sequenceAborts: Int32Array;     // [sequences] index into `aborts`, or -1
+  sequenceAborts: Int32Array; // [sequences] index into `aborts`, or -1
 }
 
 export interface StepShape {
   rows: number;
   sequences: number;
-  pageStride: number;       // entries per page table
-  k: number;                // candidates per wanted row, 1..256
+  pageStride: number; // entries per page table
+  k: number; // candidates per wanted row, 1..256
 }
 
 export interface NativeBinding {
@@ -112,16 +124,26 @@ export interface NativeBinding {
    * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
    * `onProgress(done, total)` is called on this thread between tensors, in bytes.
    */
-  modelAcquire(path: string, threads: number, control: Int32Array, onProgress?: (done: number, total: number) => void): number;
+  modelAcquire(
+    path: string,
+    threads: number,
+    control: Int32Array,
+    onProgress?: (done: number, total: number) => void,
+  ): number;
   modelRelease(handle: number): void;
   modelInfo(handle: number): NativeModelInfo;
   /** A tokenizer handle of the model's own vocabulary; released like any other. */
   modelTokenizer(handle: number): number;
   /** Path chosen per tensor, for `inspect`. */
-  modelTensors(handle: number): { name: string; type: string; rows: number; cols: number; kernel: string; packedBytes: number }[];
+  modelTensors(
+    handle: number,
+  ): { name: string; type: string; rows: number; cols: number; kernel: string; packedBytes: number }[];
 
   /** Scratch, K/V arena of `pages` pages and a thread team. Retains the model. */
-  engineCreate(model: number, options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa }): number;
+  engineCreate(
+    model: number,
+    options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa },
+  ): number;
   engineRelease(handle: number): void;
   engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };
   /** One blocking step. Returns the number of wanted rows. ABORTED when a flag was seen; rows may be run again. */

@@ -22,7 +22,9 @@ t.test("in the middle of a request", async (t) => {
   const other = await loadModel(tinyModel(), { threads: 1 });
   for (const delay of [0, 5, 30]) {
     const model = await loadModel(slowTinyModel(), { threads: 1 });
-    const awaited = model.generate(prompt, { maxTokens: 300, ignoreEos: true }).then(undefined, (error: unknown) => error);
+    const awaited = model
+      .generate(prompt, { maxTokens: 300, ignoreEos: true })
+      .then(undefined, (error: unknown) => error);
     const iterated = (async () => {
       for await (const part of model.generate(prompt, { maxTokens: 300, ignoreEos: true })) part.tokens.length;
     })().catch((error: unknown) => error);

@@ -63,6 +63,30 @@ for (const name of ["smollm2-135m-instruct", "gemma-3-270m"] as const) {
       );
     });
 
+    await t.test("a stop string across tokens: nothing of it is streamed", async (t) => {
+      const options = { maxTokens: 24, temperature: 0, ignoreEos: true };
+      const free = await model.generate("The capital of France is", options);
+      const middle = Math.floor(free.text.length / 2);
+      const stop = free.text.slice(middle, middle + 6);
+      let streamed = "";
+      const result = model.generate("The capital of France is", { ...options, stop });
+      for await (const part of result) streamed += part.text;
+      t.equal(streamed, free.text.slice(0, free.text.indexOf(stop)));
+      t.match(await result, { finishReason: "stop", text: streamed });
+    });
+
+    await t.test("what is streamed is the decoding of the tokens, at the wildest sampling too", async (t) => {
+      // The pieces of emoji are made likely, so that characters of several tokens, whole and broken ones, come up.
+      const logitBias = Object.fromEntries(
+        model.tokenize("🦦👨‍👩‍👧世界𝔘", { addSpecial: false }).map((id) => [id, 12]),
+      );
+      const options = { maxTokens: 64, temperature: 2, topK: 0, topP: 1, minP: 0, seed: 5, ignoreEos: true, logitBias };
+      let streamed = "";
+      const result = model.generate("Emoji:", options);
+      for await (const part of result) streamed += part.text;
+      t.equal(streamed, model.detokenize((await result).tokens));
+    });
+
     const golden = readGolden(name);
     // fidelity.test.ts holds the engine to the oracle; this only shows that perplexity() scores the same tokens.
     await t.test(

@@ -81,8 +81,9 @@ t.test(`every combination is refused by name or answered in full (seed ${seed})`
     );
     const told = `run ${run}: ${JSON.stringify(Object.keys(options))}`;
     if (bad.length > 0) {
-      if (!(result.error instanceof lutra.InvalidOptionError)) t.fail(`${told}: ${bad} accepted, ${result.error}`);
-      else if (!bad.some((name) => result.error.message.startsWith(name))) t.fail(`${told}: ${result.error.message}`);
+      const { error } = result;
+      if (!(error instanceof lutra.InvalidOptionError)) t.fail(`${told}: ${bad} accepted, ${error}`);
+      else if (!bad.some((name) => error.message.startsWith(name))) t.fail(`${told}: ${error.message}`);
       continue;
     }
     if (result.value === undefined) {
@@ -141,12 +142,15 @@ t.test("getters and proxies: read once, and what they throw is typed", async (t)
   t.throws(() => model.tokenize("a", { addSpecial: 1 } as object), { code: "INVALID_OPTION" });
   t.throws(() => model.detokenize([5], { showSpecial: "x" } as object), { code: "INVALID_OPTION" });
   const reads: Record<string, number> = {};
-  const counted = new Proxy({ maxTokens: 1, signal: new AbortController().signal, onPromptProgress: () => {} } as object, {
-    get(target, name) {
-      reads[String(name)] = (reads[String(name)] ?? 0) + 1;
-      return Reflect.get(target, name) as unknown;
+  const counted = new Proxy(
+    { maxTokens: 1, signal: new AbortController().signal, onPromptProgress: () => {} } as object,
+    {
+      get(target, name) {
+        reads[String(name)] = (reads[String(name)] ?? 0) + 1;
+        return Reflect.get(target, name) as unknown;
+      },
     },
-  });
+  );
   await model.generate("a", counted);
   t.same([...new Set(Object.values(reads))], [1], JSON.stringify(reads));
 });
@@ -171,7 +175,11 @@ t.test("techniques: today's values load, later ones say so, others are refused",
   for (const [field, values] of Object.entries(later)) {
     for (const value of values) {
       const message = new RegExp(`^${field}: expected .*not available yet$`);
-      await t.rejects(loadModel(tinyModel(), { [field]: value }), { name: "InvalidOptionError", code: "NOT_AVAILABLE", message });
+      await t.rejects(loadModel(tinyModel(), { [field]: value }), {
+        name: "InvalidOptionError",
+        code: "NOT_AVAILABLE",
+        message,
+      });
     }
     for (const value of ["nonsense", 5, null, { type: 1 }, throwing]) {
       const message = new RegExp(`^${field}: expected `);
@@ -187,7 +195,17 @@ t.test("every name of the interface, through import and require", (t) => {
   const errors =
     "ModelFileError UnsupportedModelError InsufficientMemoryError ContextOverflowError InvalidOptionError QueueFullError AbortedError DisposedError BinaryNotFoundError";
   for (const name of ["loadModel", ...errors.split(" ")]) t.type(required[name], "function", name);
-  for (const name of ["generate", "chat", "tokenize", "detokenize", "embed", "perplexity", "estimate", "metrics", "dispose"]) {
+  for (const name of [
+    "generate",
+    "chat",
+    "tokenize",
+    "detokenize",
+    "embed",
+    "perplexity",
+    "estimate",
+    "metrics",
+    "dispose",
+  ]) {
     t.type(Reflect.get(model, name), "function", name);
   }
   t.end();

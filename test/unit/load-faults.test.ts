@@ -61,7 +61,16 @@ for (const [name, { act, codes }] of Object.entries(accidents)) {
 t.test("G20: a model of 100 GB is refused before its weights are touched", (t) => {
   // A small model's header whose feed-forward matrices claim 2^20 rows; their data is a hole of the file system.
   const hiddenDim = 2 ** 20;
-  const small = buildModel({ nLayers: 32, dim: 256, nHeads: 4, nKvHeads: 4, headDim: 64, hiddenDim: 256, vocabSize: 512, type: "F32" });
+  const small = buildModel({
+    nLayers: 32,
+    dim: 256,
+    nHeads: 4,
+    nKvHeads: 4,
+    headDim: 64,
+    hiddenDim: 256,
+    vocabSize: 512,
+    type: "F32",
+  });
   const spec = withMetadata(small, { "llama.feed_forward_length": value.u32(hiddenDim) });
   let offset = 0;
   const tensors = spec.tensors.map((tensor) => {

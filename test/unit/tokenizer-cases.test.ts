@@ -83,7 +83,8 @@ function knownBytes(handle: number): Set<number> {
 function checkVocabulary(t: Test, path: string, cases: Case[]): void {
   const handle = binding.tokenizerAcquire(path);
   try {
-    const decode = (ids: Int32Array): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(binding.decode(handle, ids, false));
+    const decode = (ids: Int32Array): string =>
+      new TextDecoder("utf-8", { ignoreBOM: true }).decode(binding.decode(handle, ids, false));
     for (const { text, ids } of cases) {
       const found = binding.encode(handle, text, false, false);
       t.same(Array.from(found), ids, JSON.stringify(text.slice(0, 60)));

@@ -29,8 +29,19 @@ const textOf = (bytes: Uint8Array): string => new TextDecoder("utf-8", { ignoreB
 for (const kind of ["bpe", "spm"] as const) {
   t.test(`${kind}: any string is taken, and what is not Unicode becomes U+FFFD`, (t) => {
     withTokenizer(vocabularyPath({}, kind), (handle) => {
-      const roundTrip = (text: string): string => textOf(binding.decode(handle, binding.encode(handle, text, false, false), false));
-      for (const text of ["", "\0", "\u{10ffff}", "\ufeffx", "\u0301".repeat(100_000), "\ufffd", " ", "   ", "\n\r\n"]) {
+      const roundTrip = (text: string): string =>
+        textOf(binding.decode(handle, binding.encode(handle, text, false, false), false));
+      for (const text of [
+        "",
+        "\0",
+        "\u{10ffff}",
+        "\ufeffx",
+        "\u0301".repeat(100_000),
+        "\ufffd",
+        " ",
+        "   ",
+        "\n\r\n",
+      ]) {
         t.equal(roundTrip(text) === text, true, JSON.stringify(text.slice(0, 8)));
       }
       t.equal(roundTrip("a\ud800b"), "a\ufffdb", "a lone surrogate");
@@ -79,7 +90,10 @@ for (const kind of ["bpe", "spm"] as const) {
           return best;
         });
         const [half, whole] = seconds as [number, number];
-        t.ok(whole < 4 * half + 0.05 && whole < 5, `${JSON.stringify(unit)}: ${half.toFixed(3)} s, ${whole.toFixed(3)} s`);
+        t.ok(
+          whole < 4 * half + 0.05 && whole < 5,
+          `${JSON.stringify(unit)}: ${half.toFixed(3)} s, ${whole.toFixed(3)} s`,
+        );
       }
     });
     t.end();
