@@ -41,7 +41,8 @@ Napi::Value counters(const Arguments& arguments) {
   uint64_t bytes = 0;
   // Handles may share a model; its weights count once a handle holds it, whichever.
   std::unordered_map<const void*, uint64_t> weights;
-  models().for_each([&](const forward::LoadedModel& loaded) { weights[loaded.model.get()] = loaded.model->weight_bytes(); });
+  models().for_each(
+      [&](const forward::LoadedModel& loaded) { weights[loaded.model.get()] = loaded.model->weight_bytes(); });
   engines().for_each([&](const forward::Engine& engine) {
     weights[&engine.model()] = engine.model().weight_bytes();
     bytes += engine.kv_bytes() + engine.scratch_bytes();
@@ -63,7 +64,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_models(env, exports);
   export_engines(env, exports);
   exports.Set("counters", Napi::Function::New<guarded<counters>>(env, "counters"));
-  napi_add_env_cleanup_hook(env, [](void* environment) { release_environment(environment); }, static_cast<napi_env>(env));
+  napi_add_env_cleanup_hook(
+      env, [](void* environment) { release_environment(environment); }, static_cast<napi_env>(env));
   return exports;
 }
 

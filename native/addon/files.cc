@@ -10,26 +10,21 @@ namespace {
 Napi::Value metadata_value(Napi::Env env, const gguf::Value& value) {
   using gguf::ValueType;
   switch (value.type) {
-    case ValueType::kString:
-      return Napi::String::New(env, value.text);
-    case ValueType::kBool:
-      return Napi::Boolean::New(env, value.u != 0);
+    case ValueType::kString: return Napi::String::New(env, value.text);
+    case ValueType::kBool: return Napi::Boolean::New(env, value.u != 0);
     case ValueType::kF32:
-    case ValueType::kF64:
-      return Napi::Number::New(env, value.f);
+    case ValueType::kF64: return Napi::Number::New(env, value.f);
     case ValueType::kI8:
     case ValueType::kI16:
     case ValueType::kI32:
-    case ValueType::kI64:
-      return Napi::Number::New(env, static_cast<double>(value.i));
+    case ValueType::kI64: return Napi::Number::New(env, static_cast<double>(value.i));
     case ValueType::kArray: {
       Napi::Object summary = Napi::Object::New(env);
       summary.Set("type", gguf::value_type_name(value.element_type));
       summary.Set("length", static_cast<double>(value.count));
       return summary;
     }
-    default:
-      return Napi::Number::New(env, static_cast<double>(value.u));
+    default: return Napi::Number::New(env, static_cast<double>(value.u));
   }
 }
 
@@ -58,7 +53,13 @@ Napi::Value inspect_file(const Arguments& arguments) {
   for (const std::string& path : file->paths()) paths.Set(paths.Length(), path);
   result.Set("paths", paths);
   // A null prototype: a key may be "__proto__".
-  Napi::Object metadata = env.Global().Get("Object").As<Napi::Object>().Get("create").As<Napi::Function>().Call({env.Null()}).As<Napi::Object>();
+  Napi::Object metadata = env.Global()
+                              .Get("Object")
+                              .As<Napi::Object>()
+                              .Get("create")
+                              .As<Napi::Function>()
+                              .Call({env.Null()})
+                              .As<Napi::Object>();
   for (const auto& [key, value] : file->metadata()) metadata.Set(key, metadata_value(env, value));
   result.Set("metadata", metadata);
   Napi::Array tensors = Napi::Array::New(env, file->tensors().size());

@@ -57,7 +57,8 @@ Napi::Value measure_read_ceiling(const Arguments& arguments) {
     team.parallel_for(static_cast<uint32_t>(megabytes), [&](uint32_t chunk, int) {
       sink += read_all(buffer.as<uint64_t>() + chunk * (kChunk / 8), kChunk / 8);
     });
-    best_seconds = std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    best_seconds =
+        std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return Napi::Number::New(arguments.env(), static_cast<double>(megabytes << 20) / best_seconds);
 }

@@ -26,7 +26,8 @@ Napi::Value model_acquire(const Arguments& arguments) {
   options.abort = reinterpret_cast<const std::atomic<int32_t>*>(control.data);
   if (!on_progress.IsEmpty()) {
     options.progress = [&](uint64_t done, uint64_t total) {
-      on_progress.Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
+      on_progress.Call(
+          {Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
       callback_threw = env.IsExceptionPending();
       return !callback_threw;
     };

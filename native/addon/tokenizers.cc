@@ -69,7 +69,8 @@ Napi::Value bytes_value(Napi::Env env, const std::string& bytes) {
 void check_token(const forward::Vocabulary& vocabulary, int64_t id) {
   const uint32_t size = vocabulary.tokenizer->info().size;
   if (id >= 0 && id < size) return;
-  throw Failure{"INVALID_TOKEN", "ids: expected token ids in [0, " + std::to_string(size) + "), got " + std::to_string(id)};
+  throw Failure{"INVALID_TOKEN",
+                "ids: expected token ids in [0, " + std::to_string(size) + "), got " + std::to_string(id)};
 }
 
 Napi::Value decode(const Arguments& arguments) {
@@ -84,8 +85,8 @@ Napi::Value token_bytes(const Arguments& arguments) {
   const auto vocabulary = vocabulary_of(arguments);
   const int64_t id = arguments.integer(1, "id", INT32_MIN, INT32_MAX);
   check_token(*vocabulary, id);
-  return bytes_value(arguments.env(), vocabulary->tokenizer->token_bytes(static_cast<int32_t>(id),
-                                                                         arguments.boolean(2, "showSpecial")));
+  return bytes_value(arguments.env(),
+                     vocabulary->tokenizer->token_bytes(static_cast<int32_t>(id), arguments.boolean(2, "showSpecial")));
 }
 
 }  // namespace

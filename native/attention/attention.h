@@ -24,11 +24,11 @@ struct RowSpan {
 struct AttentionInput {
   uint32_t layer;
   uint32_t n_heads;
-  uint32_t window;            ///< positions a row sees, itself included; 0: all before it
-  const float* queries;       ///< [rows][n_heads · head_dim], scaled
-  const int32_t* positions;   ///< [rows]
+  uint32_t window;           ///< positions a row sees, itself included; 0: all before it
+  const float* queries;      ///< [rows][n_heads · head_dim], scaled
+  const int32_t* positions;  ///< [rows]
   std::span<const RowSpan> spans;
-  float* out;                 ///< [rows][n_heads · head_dim]
+  float* out;  ///< [rows][n_heads · head_dim]
 };
 
 /// Rows of a step up to which tiles are spread over threads (few rows, many keys); beyond, rows are.

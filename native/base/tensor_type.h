@@ -8,18 +8,31 @@ namespace lutra::base {
 
 /// Ids as GGUF stores them.
 enum class TensorType : uint32_t {
-  F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q2_K = 10, Q3_K = 11, Q4_K = 12, Q5_K = 13,
-  Q6_K = 14, IQ4_NL = 20, IQ4_XS = 23, BF16 = 30,
+  F32 = 0,
+  F16 = 1,
+  Q4_0 = 2,
+  Q4_1 = 3,
+  Q5_0 = 6,
+  Q5_1 = 7,
+  Q8_0 = 8,
+  Q2_K = 10,
+  Q3_K = 11,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  IQ4_NL = 20,
+  IQ4_XS = 23,
+  BF16 = 30,
 };
 
 /// One more than the highest id a table indexed by type has to hold.
 constexpr uint32_t kTensorTypeLimit = 40;
 
 struct TensorTypeTraits {
-  const char* name;        ///< as GGUF spells it; nullptr for an id the format never assigned or has removed
-  uint32_t block_elements; ///< elements a block covers
-  uint32_t block_bytes;    ///< bytes a block takes in the file
-  bool supported;          ///< this engine can compute with it
+  const char* name;         ///< as GGUF spells it; nullptr for an id the format never assigned or has removed
+  uint32_t block_elements;  ///< elements a block covers
+  uint32_t block_bytes;     ///< bytes a block takes in the file
+  bool supported;           ///< this engine can compute with it
 };
 
 /// Traits of any id; `name == nullptr` for unknown ids (also those ≥ kTensorTypeLimit).

@@ -114,7 +114,9 @@ struct ThreadTeam::State {
 
   void wake_helpers() {
     if (sleepers.load(std::memory_order_seq_cst) == 0) return;
-    { const std::lock_guard<std::mutex> lock(mutex); }
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+    }
     work_ready.notify_all();
   }
 

@@ -20,9 +20,9 @@ base::Result<KvCache> KvCache::create(const KvShape& shape) {
   cache.shape_ = shape;
   if (bytes.valid()) cache.arena_ = base::AlignedBuffer(bytes.value());
   if (cache.arena_.data() == nullptr) {
-    return base::Status("E_OUT_OF_MEMORY",
-                        "could not allocate " + std::to_string(shape.n_pages) + " K/V pages of " +
-                            std::to_string(bytes_per_token(shape) * kernels::kPagePositions) + " bytes");
+    return base::Status("E_OUT_OF_MEMORY", "could not allocate " + std::to_string(shape.n_pages) + " K/V pages of " +
+                                               std::to_string(bytes_per_token(shape) * kernels::kPagePositions) +
+                                               " bytes");
   }
   return cache;
 }

@@ -13,8 +13,7 @@ struct GatedInput {
   const quant::Matrix* gate;  ///< [hidden_dim, dim]
   const quant::Matrix* up;    ///< [hidden_dim, dim]
   Activation activation;
-  float* gate_out;            ///< [rows][hidden_dim] scratch
-  float* up_out;              ///< [rows][hidden_dim] scratch
+  float* up_out;  ///< [rows][hidden_dim] scratch
 };
 
 /// hidden (begun here: rows of h, hidden_dim floats) = act(gate·h) ∘ (up·h).

@@ -42,7 +42,10 @@ class Carver {
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options)
-    : model_(std::move(model)), options_(options), kernels_(*kernels::kernel_table(options.isa)), team_(options.threads) {
+    : model_(std::move(model)),
+      options_(options),
+      kernels_(*kernels::kernel_table(options.isa)),
+      team_(options.threads) {
   const model::HyperParameters& hyper = model_->hyper;
   const model::RopeParameters* ropes[2] = {&hyper.rope, &hyper.local_rope};
   for (int which = 0; which < 2; ++which) {
@@ -55,13 +58,16 @@ Engine::Engine(std::shared_ptr<const model::Model> model, const EngineOptions& o
   }
 }
 
-Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Model> model, const EngineOptions& options) {
+Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Model> model,
+                                               const EngineOptions& options) {
   if (kernels::kernel_table(options.isa) == nullptr) {
-    return Status("INVALID_OPTION", std::string("isa: ") + base::isa_name(options.isa) + " is not available on this machine");
+    return Status("INVALID_OPTION",
+                  std::string("isa: ") + base::isa_name(options.isa) + " is not available on this machine");
   }
   const model::HyperParameters& hyper = model->hyper;
   const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, options.pages};
-  const CheckedSize kv_bytes = CheckedSize(cache::KvCache::bytes_per_token(shape)) * kernels::kPagePositions * options.pages;
+  const CheckedSize kv_bytes =
+      CheckedSize(cache::KvCache::bytes_per_token(shape)) * kernels::kPagePositions * options.pages;
   const uint64_t available = base::available_memory_bytes();
   if (!kv_bytes.valid() || (available != 0 && kv_bytes.value() > available)) {
     return Status("E_OUT_OF_MEMORY",
@@ -88,11 +94,10 @@ bool Engine::allocate() {
     q_ = carver.floats(rows * hyper.q_dim);
     k_ = carver.floats(rows * hyper.kv_dim);
     v_ = carver.floats(rows * hyper.kv_dim);
-    gate_ = carver.floats(rows * hyper.hidden_dim);
     up_ = carver.floats(rows * hyper.hidden_dim);
     angles_ = carver.floats(rows * 2 * hyper.rope_dim);
-    attention_scratch_ = carver.floats(attention::scratch_floats(
-        hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
+    attention_scratch_ = carver.floats(
+        attention::scratch_floats(hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
     logits_ = carver.floats(CheckedSize(options_.max_wanted) * hyper.vocab_size);
     uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width));
     uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim));
@@ -113,8 +118,8 @@ bool Engine::allocate() {
 
 Status Engine::check(const Step& step, uint32_t& wanted) const {
   auto bad = [](const char* field, uint32_t i, const std::string& expected, int64_t found) {
-    return Status("INVALID_OPTION", std::string(field) + "[" + std::to_string(i) + "]: expected " + expected + ", got " +
-                                        std::to_string(found));
+    return Status("INVALID_OPTION", std::string(field) + "[" + std::to_string(i) + "]: expected " + expected +
+                                        ", got " + std::to_string(found));
   };
   const model::HyperParameters& hyper = model_->hyper;
   wanted = 0;
@@ -128,10 +133,12 @@ Status Engine::check(const Step& step, uint32_t& wanted) const {
                                    std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.targets[i])};
     }
     const auto sequence = static_cast<uint32_t>(step.row_sequences[i]);
-    if (sequence >= step.sequences) return bad("sequences", i, "less than " + std::to_string(step.sequences), step.row_sequences[i]);
+    if (sequence >= step.sequences)
+      return bad("sequences", i, "less than " + std::to_string(step.sequences), step.row_sequences[i]);
     const auto position = static_cast<uint32_t>(step.positions[i]);
     if (position / kernels::kPagePositions >= step.page_stride) {
-      return bad("positions", i, "less than " + std::to_string(step.page_stride * kernels::kPagePositions), step.positions[i]);
+      return bad("positions", i, "less than " + std::to_string(step.page_stride * kernels::kPagePositions),
+                 step.positions[i]);
     }
     const bool continues = i > 0 && step.row_sequences[i - 1] == step.row_sequences[i];
     if (continues && step.positions[i] != step.positions[i - 1] + 1) {
@@ -182,7 +189,8 @@ void Engine::find_spans(const Step& step) {
   row_pages_.clear();
   for (uint32_t row = 0; row < step.rows; ++row) {
     const int32_t* pages = step.page_tables + static_cast<uint64_t>(step.row_sequences[row]) * step.page_stride;
-    row_pages_.push_back(static_cast<uint32_t>(pages[step.positions[row] / static_cast<int32_t>(kernels::kPagePositions)]));
+    row_pages_.push_back(
+        static_cast<uint32_t>(pages[step.positions[row] / static_cast<int32_t>(kernels::kPagePositions)]));
     if (row == 0 || step.row_sequences[row] != step.row_sequences[row - 1]) spans_.push_back({row, row, pages});
     spans_.back().row_end = row + 1;
   }
@@ -243,7 +251,8 @@ void Engine::rotate(uint32_t layer) {
   const model::HyperParameters& hyper = model_->hyper;
   const uint32_t pairs = hyper.rope_dim / 2;
   const uint32_t which = model_->layers[layer].sliding ? 1 : 0;
-  const auto rope = hyper.rope_style == model::RopeStyle::kInterleaved ? kernels_.rope_interleaved : kernels_.rope_halves;
+  const auto rope =
+      hyper.rope_style == model::RopeStyle::kInterleaved ? kernels_.rope_interleaved : kernels_.rope_halves;
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     const float* cosines = angles_ + (static_cast<uint64_t>(t) * 2 + which) * 2 * pairs;
     for (uint32_t head = 0; head < hyper.n_heads; ++head) {
@@ -283,18 +292,15 @@ void Engine::append_and_attend(uint32_t layer) {
 void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
   const model::HyperParameters& hyper = model_->hyper;
   switch (step.op) {
-    case Op::kNorm:
-      return norm_into(x_, step.norm_a, hyper.dim, h_);
+    case Op::kNorm: return norm_into(x_, step.norm_a, hyper.dim, h_);
     case Op::kQkv: {
-      const quant::Product products[] = {{&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
+      const quant::Product products[] = {
+          {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
       return quant::multiply(team_, kernels_, h_, products);
     }
-    case Op::kHeadNorm:
-      return head_norm(step);
-    case Op::kRope:
-      return rotate(layer);
-    case Op::kAttend:
-      return append_and_attend(layer);
+    case Op::kHeadNorm: return head_norm(step);
+    case Op::kRope: return rotate(layer);
+    case Op::kAttend: return append_and_attend(layer);
     case Op::kOutput: {
       const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
       return quant::multiply(team_, kernels_, h_, products);
@@ -307,7 +313,7 @@ void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
     case Op::kSwiglu:
     case Op::kGeglu: {
       const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
-      return ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, gate_, up_}, hidden_);
+      return ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, up_}, hidden_);
     }
     case Op::kDown: {
       const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
@@ -315,7 +321,8 @@ void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
     }
     case Op::kAdd:
       return for_rows(kRowsPerChunk, [&](uint32_t t) {
-        kernels_.add(x_ + static_cast<uint64_t>(t) * hyper.dim, branch_ + static_cast<uint64_t>(t) * hyper.dim, hyper.dim);
+        kernels_.add(x_ + static_cast<uint64_t>(t) * hyper.dim, branch_ + static_cast<uint64_t>(t) * hyper.dim,
+                     hyper.dim);
       });
   }
 }

@@ -1,8 +1,8 @@
 // One engine: a model, its K/V pages, scratch, and a thread team. It runs steps: rows of tokens in, candidates out.
 //
 // Contract: rows of one sequence are contiguous with ascending positions, and everything before a row's position is in
-// the sequence's pages already (from earlier steps or earlier rows). A row's logits depend on its sequence alone: never on
-// its neighbours, the chunking of the prompt, or the number of threads. One step at a time per engine.
+// the sequence's pages already (from earlier steps or earlier rows). A row's logits depend on its sequence alone: never
+// on its neighbours, the chunking of the prompt, or the number of threads. One step at a time per engine.
 #pragma once
 
 #include <atomic>
@@ -21,9 +21,9 @@ namespace lutra::forward {
 
 struct EngineOptions {
   int threads = 1;
-  uint32_t max_rows = 512;     ///< rows of a step
-  uint32_t max_wanted = 8;     ///< rows whose full logits stay readable after a step
-  uint32_t pages = 0;          ///< K/V pages of 32 positions
+  uint32_t max_rows = 512;  ///< rows of a step
+  uint32_t max_wanted = 8;  ///< rows whose full logits stay readable after a step
+  uint32_t pages = 0;       ///< K/V pages of 32 positions
   base::Isa isa = base::Isa::kScalar;
 };
 
@@ -31,25 +31,25 @@ struct EngineOptions {
 struct Step {
   uint32_t rows = 0;
   uint32_t sequences = 0;
-  uint32_t page_stride = 0;              ///< entries per page table
-  uint32_t k = 1;                        ///< candidates per wanted row, 1..256
-  const int32_t* tokens = nullptr;       ///< [rows]
-  const int32_t* positions = nullptr;    ///< [rows]
-  const int32_t* row_sequences = nullptr;///< [rows]
-  const uint8_t* wants = nullptr;        ///< [rows]
-  const int32_t* targets = nullptr;      ///< [rows] token whose logit is wanted, or -1
-  const int32_t* page_tables = nullptr;  ///< [sequences · page_stride]
-  const int32_t* bias_offsets = nullptr; ///< [wanted + 1]
-  const int32_t* bias_ids = nullptr;     ///< [bias_offsets[wanted]]
-  const float* bias_divides = nullptr;   ///< logit' = (logit > 0 ? logit / divide : logit · divide) + add
+  uint32_t page_stride = 0;                ///< entries per page table
+  uint32_t k = 1;                          ///< candidates per wanted row, 1..256
+  const int32_t* tokens = nullptr;         ///< [rows]
+  const int32_t* positions = nullptr;      ///< [rows]
+  const int32_t* row_sequences = nullptr;  ///< [rows]
+  const uint8_t* wants = nullptr;          ///< [rows]
+  const int32_t* targets = nullptr;        ///< [rows] token whose logit is wanted, or -1
+  const int32_t* page_tables = nullptr;    ///< [sequences · page_stride]
+  const int32_t* bias_offsets = nullptr;   ///< [wanted + 1]
+  const int32_t* bias_ids = nullptr;       ///< [bias_offsets[wanted]]
+  const float* bias_divides = nullptr;     ///< logit' = (logit > 0 ? logit / divide : logit · divide) + add
   const float* bias_adds = nullptr;
-  const int32_t* aborts = nullptr;          ///< shared flags, read atomically between layers
-  const int32_t* sequence_aborts = nullptr; ///< [sequences] index into aborts, or -1
+  const int32_t* aborts = nullptr;           ///< shared flags, read atomically between layers
+  const int32_t* sequence_aborts = nullptr;  ///< [sequences] index into aborts, or -1
 
-  int32_t* candidate_ids = nullptr;      ///< [wanted · k]
-  float* candidate_logits = nullptr;     ///< [wanted · k], after biases, descending, ties by lowest id
-  float* log_sum_exp = nullptr;          ///< [wanted], after biases
-  float* target_logits = nullptr;        ///< [wanted], before biases
+  int32_t* candidate_ids = nullptr;   ///< [wanted · k]
+  float* candidate_logits = nullptr;  ///< [wanted · k], after biases, descending, ties by lowest id
+  float* log_sum_exp = nullptr;       ///< [wanted], after biases
+  float* target_logits = nullptr;     ///< [wanted], before biases
 };
 
 class Engine {
@@ -58,8 +58,8 @@ class Engine {
   static base::Result<std::shared_ptr<Engine>> create(std::shared_ptr<const model::Model> model,
                                                       const EngineOptions& options);
 
-  /// Runs one step; `wanted` gets the number of wanted rows. Codes: INVALID_OPTION (a row, position, page or bias out of
-  /// range, naming it), INVALID_TOKEN, ABORTED (rows may be run again), E_NONFINITE.
+  /// Runs one step; `wanted` gets the number of wanted rows. Codes: INVALID_OPTION (a row, position, page or bias out
+  /// of range, naming it), INVALID_TOKEN, ABORTED (rows may be run again), E_NONFINITE.
   base::Status run(const Step& step, uint32_t& wanted);
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;
@@ -101,20 +101,19 @@ class Engine {
   std::atomic<bool> busy_{false};
 
   // Scratch, carved out of scratch_; R = max_rows.
-  float* x_ = nullptr;          ///< [R][dim] residual stream
-  float* branch_ = nullptr;     ///< [R][dim] what the last projection gave
-  quant::Activations h_;        ///< [R][max(dim, q_dim)]
-  quant::Activations hidden_;   ///< [R][hidden_dim]
-  float* q_ = nullptr;          ///< [R][q_dim]
-  float* k_ = nullptr;          ///< [R][kv_dim]
-  float* v_ = nullptr;          ///< [R][kv_dim]
-  float* gate_ = nullptr;       ///< [R][hidden_dim]
-  float* up_ = nullptr;         ///< [R][hidden_dim]
-  float* angles_ = nullptr;     ///< [R][2 ropes][cos, sin][rope_dim/2]
+  float* x_ = nullptr;         ///< [R][dim] residual stream
+  float* branch_ = nullptr;    ///< [R][dim] what the last projection gave
+  quant::Activations h_;       ///< [R][max(dim, q_dim)]
+  quant::Activations hidden_;  ///< [R][hidden_dim]
+  float* q_ = nullptr;         ///< [R][q_dim]
+  float* k_ = nullptr;         ///< [R][kv_dim]
+  float* v_ = nullptr;         ///< [R][kv_dim]
+  float* up_ = nullptr;        ///< [R][hidden_dim]
+  float* angles_ = nullptr;    ///< [R][2 ropes][cos, sin][rope_dim/2]
   float* attention_scratch_ = nullptr;
-  float* logits_ = nullptr;     ///< [max_wanted][vocab_size]
+  float* logits_ = nullptr;  ///< [max_wanted][vocab_size]
   std::vector<attention::RowSpan> spans_;
-  std::vector<uint32_t> row_pages_;  ///< [rows] page a row's key and value go to
+  std::vector<uint32_t> row_pages_;             ///< [rows] page a row's key and value go to
   std::vector<double> inverse_frequencies_[2];  ///< [rope_dim/2] of full and of sliding layers
   std::vector<uint32_t> wanted_rows_;
   // Per slice of a row being reduced: k candidates, how many there are, how many are merged, the log-sum-exp.

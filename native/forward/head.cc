@@ -93,7 +93,9 @@ void Engine::merge_slices(const Step& step, uint32_t w, uint32_t n_slices) {
     for (uint32_t s = 0; s < n_slices; ++s) {
       if (slice_heads_[s] == slice_counts_[s]) continue;
       // Strictly greater: on a tie the earlier slice, which holds the lower ids, goes first.
-      if (best == n_slices || slice_values_[s * step.k + slice_heads_[s]] > slice_values_[best * step.k + slice_heads_[best]]) best = s;
+      if (best == n_slices ||
+          slice_values_[s * step.k + slice_heads_[s]] > slice_values_[best * step.k + slice_heads_[best]])
+        best = s;
     }
     if (best == n_slices) {  // fewer tokens than candidates asked for
       ids[i] = -1;
@@ -107,7 +109,8 @@ void Engine::merge_slices(const Step& step, uint32_t w, uint32_t n_slices) {
 
 Status Engine::logits(uint32_t w, float* out) const {
   if (w >= kept_logits_) {
-    return {"INVALID_OPTION", "row: expected a wanted row of the last step below " + std::to_string(kept_logits_) + ", got " + std::to_string(w)};
+    return {"INVALID_OPTION", "row: expected a wanted row of the last step below " + std::to_string(kept_logits_) +
+                                  ", got " + std::to_string(w)};
   }
   const uint64_t vocab = model_->hyper.vocab_size;
   std::memcpy(out, logits_ + w * vocab, vocab * sizeof(float));

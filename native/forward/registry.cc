@@ -2,6 +2,10 @@
 
 #include <chrono>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace lutra::forward {
 
 using base::Result;
@@ -23,12 +27,14 @@ Result<std::shared_ptr<const Vocabulary>> load_vocabulary(const gguf::File& file
 
 namespace {
 
-Result<std::shared_ptr<const LoadedModel>> load(const std::shared_ptr<gguf::File>& file, const model::LoadOptions& options) {
+Result<std::shared_ptr<const LoadedModel>> load(const std::shared_ptr<gguf::File>& file,
+                                                const model::LoadOptions& options) {
   auto model = model::Model::load(file, options);
   if (!model.ok()) return model.status();
   auto vocabulary = load_vocabulary(*file);
   if (!vocabulary.ok()) return vocabulary.status();
-  return std::shared_ptr<const LoadedModel>(std::make_shared<LoadedModel>(LoadedModel{model.value(), vocabulary.value()}));
+  return std::shared_ptr<const LoadedModel>(
+      std::make_shared<LoadedModel>(LoadedModel{model.value(), vocabulary.value()}));
 }
 
 }  // namespace
@@ -60,6 +66,10 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
   }
   try {
     auto loaded = load(file.value(), options);
+    file = Status();  // the header's strings are not needed any more
+#if defined(__GLIBC__)
+    malloc_trim(0);  // a large vocabulary leaves tens of megabytes of small free blocks that nothing would reuse
+#endif
     finish(key, loaded.ok() ? loaded.value() : nullptr);
     return loaded;
   } catch (...) {

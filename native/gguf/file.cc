@@ -10,8 +10,8 @@ namespace lutra::gguf {
 struct File::State {
   std::vector<Part> parts;
   std::vector<std::string> paths;
-  std::vector<TensorInfo> tensors;      // of all parts
-  std::vector<uint32_t> tensor_order;   // indices into tensors, by ascending name
+  std::vector<TensorInfo> tensors;     // of all parts
+  std::vector<uint32_t> tensor_order;  // indices into tensors, by ascending name
   uint64_t total_bytes = 0;
 
   base::Status join() {

@@ -160,8 +160,8 @@ class MetadataReader {
 }  // namespace
 
 const char* value_type_name(ValueType type) {
-  static constexpr const char* kNames[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array",
-                                           "u64", "i64", "f64"};
+  static constexpr const char* kNames[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                           "bool", "string", "array", "u64", "i64", "f64"};
   const auto id = static_cast<uint32_t>(type);
   return id < std::size(kNames) ? kNames[id] : "unknown";
 }
@@ -180,9 +180,8 @@ base::Status index_metadata(const Metadata& metadata, std::vector<uint32_t>* ord
   order->resize(metadata.size());
   for (uint32_t i = 0; i < order->size(); ++i) (*order)[i] = i;
   // Sorted rather than hashed: no set of keys can make it slower than n log n.
-  std::sort(order->begin(), order->end(), [&](uint32_t a, uint32_t b) {
-    return compare_folded(metadata[a].first, metadata[b].first) < 0;
-  });
+  std::sort(order->begin(), order->end(),
+            [&](uint32_t a, uint32_t b) { return compare_folded(metadata[a].first, metadata[b].first) < 0; });
   for (size_t i = 1; i < order->size(); ++i) {
     const std::string& previous = metadata[(*order)[i - 1]].first;
     const std::string& key = metadata[(*order)[i]].first;

@@ -112,8 +112,7 @@ base::Status read_sections(Part* part) {
   size_t repeat = 0;
   const std::vector<uint32_t> order = order_tensors(part->tensors, &repeat);
   if (repeat != 0) {
-    return {"GGUF_DUPLICATE",
-            "tensor " + quote(part->tensors[order[repeat]].name) + ": expected one entry, found two"};
+    return {"GGUF_DUPLICATE", "tensor " + quote(part->tensors[order[repeat]].name) + ": expected one entry, found two"};
   }
   return place_tensors(part->file, cursor.position(), part->alignment, &part->tensors);
 }

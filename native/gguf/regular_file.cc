@@ -87,7 +87,7 @@ base::Status RegularFile::open(const std::string& path) {
     missing_ = error == ENOENT || error == ENOTDIR;
     return {"E_IO", "cannot open " + quote_path(path) + ": " + system_message(error)};
   }
-  struct stat info {};
+  struct stat info{};
   if (::fstat(descriptor_, &info) != 0) {
     const int error = errno;
     close();
@@ -102,7 +102,7 @@ base::Status RegularFile::open(const std::string& path) {
 }
 
 base::Status RegularFile::current_identity(FileIdentity* out) const {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(descriptor_, &info) != 0) {
     return {"E_IO", "cannot inspect " + quote_path(path_) + ": " + system_message(errno)};
   }

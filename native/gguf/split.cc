@@ -102,8 +102,8 @@ base::Status check_first(const Part& first, const PartName& name, SplitInfo* inf
     const uint64_t count = name.matches ? name.count : info->count;
     const std::string where = name.matches ? quote_path(part_path(name.prefix, 1, count)) : "the first part";
     const uint64_t number = info->number != 0 ? info->number + 1 : name.number;
-    return bad_split(first.path, "this is part " + std::to_string(number) + " of " + std::to_string(count) +
-                                     "; open " + where + " instead");
+    return bad_split(first.path, "this is part " + std::to_string(number) + " of " + std::to_string(count) + "; open " +
+                                     where + " instead");
   }
   if (named && info->count != name.count) {
     return bad_split(first.path, "split.count: expected " + std::to_string(name.count) +

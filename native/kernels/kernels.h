@@ -43,28 +43,29 @@ struct MatmulArgs {
   uint32_t k;             ///< columns of the matrix; a multiple of the type's block
   uint32_t panel_begin;
   uint32_t panel_end;
-  uint32_t n;             ///< activation rows (tokens), ≥ 1
+  uint32_t n;                    ///< activation rows (tokens), ≥ 1
   PlaneActivations activations;  ///< used by quantised types
-  const float* x;         ///< [n][k] used by F32, F16, BF16
+  const float* x;                ///< [n][k] used by F32, F16, BF16
   float* out;
-  uint64_t out_stride;    ///< floats from one token's outputs to the next's, ≥ rows
+  uint64_t out_stride;  ///< floats from one token's outputs to the next's, ≥ rows
 };
 using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 
 /// A group of query vectors that share one K/V head, against one tile of logical positions.
 /// Scores use q as given (already scaled by the caller). A query sees positions [first, last) clipped to the tile.
 struct AttentionTileArgs {
-  uint32_t head_dim;              ///< multiple of 8, ≤ 512
-  uint32_t n_queries;             ///< ≥ 1
-  const float* const* queries;    ///< [n_queries] → [head_dim]
-  const uint32_t* first;          ///< [n_queries] first visible position (absolute, inclusive)
-  const uint32_t* last;           ///< [n_queries] one past the last visible position (absolute)
-  uint32_t tile_begin;            ///< absolute position of the tile's start, a multiple of kTilePositions
-  const uint16_t* const* k_pages; ///< [kTilePositions/32] → f16 [head_dim][32] (dimension-major); entries of pages no query sees may be null
-  const uint16_t* const* v_pages; ///< [kTilePositions/32] → f16 [32][head_dim]
-  float* max_out;                 ///< [n_queries] largest visible score, -inf when nothing is visible
-  float* sum_out;                 ///< [n_queries] Σ exp(score - max)
-  float* acc_out;                 ///< [n_queries][head_dim] Σ exp(score - max) · v, unnormalised; zeros when nothing is visible
+  uint32_t head_dim;               ///< multiple of 8, ≤ 512
+  uint32_t n_queries;              ///< ≥ 1
+  const float* const* queries;     ///< [n_queries] → [head_dim]
+  const uint32_t* first;           ///< [n_queries] first visible position (absolute, inclusive)
+  const uint32_t* last;            ///< [n_queries] one past the last visible position (absolute)
+  uint32_t tile_begin;             ///< absolute position of the tile's start, a multiple of kTilePositions
+  const uint16_t* const* k_pages;  ///< [kTilePositions/32] → f16 [head_dim][32] (dimension-major); entries of pages no
+                                   ///< query sees may be null
+  const uint16_t* const* v_pages;  ///< [kTilePositions/32] → f16 [32][head_dim]
+  float* max_out;                  ///< [n_queries] largest visible score, -inf when nothing is visible
+  float* sum_out;                  ///< [n_queries] Σ exp(score - max)
+  float* acc_out;  ///< [n_queries][head_dim] Σ exp(score - max) · v, unnormalised; zeros when nothing is visible
 };
 
 struct KernelTable {

@@ -35,10 +35,10 @@ struct PanelShape {
   uint16_t scale_offset;  ///< 0: no sub-block scales
   uint16_t mins_offset;   ///< 0: no separate sub-block mins
   uint16_t n_scales;
-  uint16_t unit_offset;   ///< first unit
-  uint16_t high_bytes;    ///< of a unit; the low bits follow
+  uint16_t unit_offset;  ///< first unit
+  uint16_t high_bytes;   ///< of a unit; the low bits follow
   uint16_t unit_bytes;
-  uint16_t bytes;         ///< of a super-block
+  uint16_t bytes;  ///< of a super-block
   LowBits low;
   HighBits high;
 };

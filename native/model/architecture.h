@@ -40,13 +40,15 @@ struct HyperParameters {
   float embedding_scale = 1;
   float attention_scale = 0;  ///< factor on q·k
   RopeStyle rope_style = RopeStyle::kInterleaved;
-  uint32_t rope_dim = 0;      ///< rotated elements of a head, even
-  RopeParameters rope;        ///< of layers with full attention
-  RopeParameters local_rope;  ///< of sliding-window layers
-  uint32_t window = 0;        ///< positions a sliding layer sees, itself included; 0: no sliding layers
-  uint32_t window_period = 0; ///< every window_period-th layer has full attention, the others slide
+  uint32_t rope_dim = 0;       ///< rotated elements of a head, even
+  RopeParameters rope;         ///< of layers with full attention
+  RopeParameters local_rope;   ///< of sliding-window layers
+  uint32_t window = 0;         ///< positions a sliding layer sees, itself included; 0: no sliding layers
+  uint32_t window_period = 0;  ///< every window_period-th layer has full attention, the others slide
 
-  bool is_sliding(uint32_t layer) const { return window != 0 && window_period != 0 && (layer + 1) % window_period != 0; }
+  bool is_sliding(uint32_t layer) const {
+    return window != 0 && window_period != 0 && (layer + 1) % window_period != 0;
+  }
 };
 
 /// x is the residual stream [dim], h the branch that is added to it.
@@ -88,7 +90,8 @@ Architecture qwen3_architecture();
 /// The architecture a file names, or MODEL_UNSUPPORTED_ARCH listing those there are.
 base::Result<Architecture> find_architecture(const gguf::File& file);
 
-/// Reads and checks every hyper-parameter. MODEL_BAD_METADATA names the key; no later code divides by an unchecked value.
+/// Reads and checks every hyper-parameter. MODEL_BAD_METADATA names the key; no later code divides by an unchecked
+/// value.
 base::Result<HyperParameters> read_hyper_parameters(const gguf::File& file, const Architecture& architecture);
 
 }  // namespace lutra::model

@@ -1,6 +1,6 @@
-// Gemma 3 (text): norms before and after each branch, q and k normalised per head, GeGLU, and five sliding-window layers
-// (local rope base) for each layer with full attention.
-// Source: Gemma Team 2025, "Gemma 3 Technical Report", §2. GGUF stores norm weights with the paper's +1 folded in.
+// Gemma 3 (text): norms before and after each branch, q and k normalised per head, GeGLU, and five sliding-window
+// layers (local rope base) for each layer with full attention. Source: Gemma Team 2025, "Gemma 3 Technical Report", §2.
+// GGUF stores norm weights with the paper's +1 folded in.
 #include <cmath>
 
 #include "model/architecture.h"

@@ -51,8 +51,9 @@ Status read_sizes(const gguf::File& file, const std::string& prefix, HyperParame
   Status status = read_size(file, prefix + "attention.head_count_kv", kMaxHeads, false, hyper.n_kv_heads);
   if (!status.ok()) return status;
   if (hyper.n_heads % hyper.n_kv_heads != 0) {
-    return bad(prefix + "attention.head_count_kv", "expected a divisor of head_count (" + std::to_string(hyper.n_heads) +
-                                                       "), got " + std::to_string(hyper.n_kv_heads));
+    return bad(prefix + "attention.head_count_kv", "expected a divisor of head_count (" +
+                                                       std::to_string(hyper.n_heads) + "), got " +
+                                                       std::to_string(hyper.n_kv_heads));
   }
   if (hyper.n_heads / hyper.n_kv_heads > kMaxGroup) {
     return bad(prefix + "attention.head_count_kv", "expected at most " + std::to_string(kMaxGroup) +
@@ -148,8 +149,9 @@ Result<HyperParameters> read_hyper_parameters(const gguf::File& file, const Arch
   auto experts = gguf::unsigned_or(file, prefix + "expert_count", 0, 0, UINT32_MAX);
   if (!experts.ok()) return experts.status();
   if (experts.value() != 0) {
-    return Status("MODEL_UNSUPPORTED_ARCH", prefix + "expert_count: expected 0 (mixture-of-experts models are not supported), got " +
-                                                std::to_string(experts.value()));
+    return Status("MODEL_UNSUPPORTED_ARCH",
+                  prefix + "expert_count: expected 0 (mixture-of-experts models are not supported), got " +
+                      std::to_string(experts.value()));
   }
   auto eps = gguf::require_float(file, prefix + "attention.layer_norm_rms_epsilon");
   if (!eps.ok()) return eps.status();

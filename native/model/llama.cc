@@ -1,5 +1,6 @@
 // LLaMA and its kin (Llama 2 and 3, Mistral, SmolLM2): pre-norm, rotary positions, grouped-query attention, SwiGLU.
-// Sources: Touvron et al. 2023 (LLaMA); Ainslie et al. 2023 (GQA); Llama 3's frequency factors come as rope_freqs.weight.
+// Sources: Touvron et al. 2023 (LLaMA); Ainslie et al. 2023 (GQA); Llama 3's frequency factors come as
+// rope_freqs.weight.
 #include "model/architecture.h"
 
 namespace lutra::model {

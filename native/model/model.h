@@ -41,8 +41,8 @@ struct TensorReport {
 
 struct LoadOptions {
   int threads = 1;
-  const std::atomic<int32_t>* abort = nullptr;                ///< non-zero stops the load: ABORTED
-  std::function<bool(uint64_t done, uint64_t total)> progress; ///< file bytes; false stops the load: ABORTED
+  const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
+  std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };
 
 class Model {
@@ -53,10 +53,10 @@ class Model {
 
   HyperParameters hyper;
   std::vector<Layer> layers;
-  quant::Matrix embedding;               ///< [vocab_size, dim]
-  quant::Matrix head;                    ///< [vocab_size, dim]; the same panels as `embedding` when tied
-  const float* output_norm = nullptr;    ///< [dim]
-  std::vector<float> rope_factors;       ///< [rope_dim/2] divisors of the frequencies (Llama 3), or empty
+  quant::Matrix embedding;             ///< [vocab_size, dim]
+  quant::Matrix head;                  ///< [vocab_size, dim]; the same panels as `embedding` when tied
+  const float* output_norm = nullptr;  ///< [dim]
+  std::vector<float> rope_factors;     ///< [rope_dim/2] divisors of the frequencies (Llama 3), or empty
   std::vector<std::string> warnings;
   std::vector<TensorReport> report;
   uint64_t file_bytes = 0;

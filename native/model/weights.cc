@@ -135,8 +135,7 @@ Status WeightLoader::bind_step(uint32_t layer, const LayerStep& step, bool bias_
   Status status;
   switch (step.op) {
     case Op::kNorm:
-    case Op::kPostNorm:
-      return vector(step.a, hyper.dim, out.norm_a);
+    case Op::kPostNorm: return vector(step.a, hyper.dim, out.norm_a);
     case Op::kHeadNorm:
       status = vector(step.a, hyper.head_dim, out.norm_a);
       return status.ok() ? vector(step.b, hyper.head_dim, out.norm_b) : status;
@@ -144,18 +143,15 @@ Status WeightLoader::bind_step(uint32_t layer, const LayerStep& step, bool bias_
       status = matrix(step.a, hyper.q_dim, hyper.dim, bias_required, out.a);
       if (status.ok()) status = matrix(step.b, hyper.kv_dim, hyper.dim, bias_required, out.b);
       return status.ok() ? matrix(step.c, hyper.kv_dim, hyper.dim, bias_required, out.c) : status;
-    case Op::kOutput:
-      return matrix(step.a, hyper.dim, hyper.q_dim, false, out.a);
+    case Op::kOutput: return matrix(step.a, hyper.dim, hyper.q_dim, false, out.a);
     case Op::kSwiglu:
     case Op::kGeglu:
       status = matrix(step.a, hyper.hidden_dim, hyper.dim, false, out.a);
       return status.ok() ? matrix(step.b, hyper.hidden_dim, hyper.dim, false, out.b) : status;
-    case Op::kDown:
-      return matrix(step.a, hyper.dim, hyper.hidden_dim, false, out.a);
+    case Op::kDown: return matrix(step.a, hyper.dim, hyper.hidden_dim, false, out.a);
     case Op::kRope:
     case Op::kAttend:
-    case Op::kAdd:
-      return {};
+    case Op::kAdd: return {};
   }
   return {"INTERNAL", "layer step without a binding"};
 }
@@ -200,7 +196,8 @@ Status WeightLoader::bind(const Architecture& architecture) {
   }
   if (const gguf::TensorInfo* factors = file_.find_tensor("rope_freqs.weight")) {
     const uint64_t n = hyper.rope_dim / 2;
-    if (factors->type_id != static_cast<uint32_t>(base::TensorType::F32) || factors->dims[0] != n || factors->rows() != 1) {
+    if (factors->type_id != static_cast<uint32_t>(base::TensorType::F32) || factors->dims[0] != n ||
+        factors->rows() != 1) {
       return {"MODEL_BAD_SHAPE",
               "tensor rope_freqs.weight: expected F32 [" + std::to_string(n) + "], got " + shape_text(*factors)};
     }
@@ -208,7 +205,8 @@ Status WeightLoader::bind(const Architecture& architecture) {
     status = file_.read(factors->file, factors->offset_bytes, model_.rope_factors.data(), n * sizeof(float));
     if (!status.ok()) return status;
     for (float factor : model_.rope_factors) {
-      if (!(factor > 0) || factor > 1e9f) return {"MODEL_NONFINITE", "tensor rope_freqs.weight: expected positive factors"};
+      if (!(factor > 0) || factor > 1e9f)
+        return {"MODEL_NONFINITE", "tensor rope_freqs.weight: expected positive factors"};
     }
     used_.insert(factors);
   }
@@ -224,7 +222,8 @@ void WeightLoader::note_extra_tensors() {
     if (extra++ == 0) first = info.name.substr(0, 64);
   }
   if (extra == 0) return;
-  model_.warnings.push_back(std::to_string(extra) + " tensors are not part of this architecture and were ignored, first: " + first);
+  model_.warnings.push_back(std::to_string(extra) +
+                            " tensors are not part of this architecture and were ignored, first: " + first);
 }
 
 Status WeightLoader::allocate() {

@@ -71,6 +71,7 @@ struct Product {
 };
 
 /// Runs all products over the same activations as one parallel pass.
-void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x, std::span<const Product> products);
+void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x,
+              std::span<const Product> products);
 
 }  // namespace lutra::quant

@@ -23,7 +23,8 @@ int64_t find_nonfinite(TensorType type, const uint8_t* row, uint64_t k);
 /// Bytes of one packed panel of kPanelRows rows; a multiple of 64.
 uint64_t panel_bytes(TensorType type, uint64_t k);
 
-/// Packs `n_rows` (1..8) consecutive GGUF rows (row i at rows + i·row_bytes) into one panel. Missing rows are zero weights.
+/// Packs `n_rows` (1..8) consecutive GGUF rows (row i at rows + i·row_bytes) into one panel. Missing rows are zero
+/// weights.
 void pack_panel(TensorType type, const uint8_t* rows, uint32_t n_rows, uint64_t k, uint8_t* panel);
 
 /// Dequantises row `r` (0..7) of a packed panel: the same floats as dequantize_row of the row that was packed.

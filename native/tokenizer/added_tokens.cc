@@ -72,7 +72,8 @@ void AddedTokens::add(const AddedToken& token) {
 void AddedTokens::link() {
   std::vector<uint32_t> order(nodes_.size() - 1);
   std::iota(order.begin(), order.end(), 1u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return nodes_[a].depth < nodes_[b].depth; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return nodes_[a].depth < nodes_[b].depth; });
   for (const uint32_t index : order) {
     Node& node = nodes_[index];
     node.fail = node.depth == 1 ? 0 : step(nodes_[node.parent].fail, node.byte);

@@ -2,8 +2,8 @@
 //
 // GGUF spells pieces in GPT-2's byte alphabet (one printable character per byte); they are turned into the bytes they
 // stand for at load, so encoding and decoding see raw bytes only.
-// Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (byte-level BPE and its alphabet);
-// Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", ACL 2016.
+// Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (byte-level BPE and its
+// alphabet); Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", ACL 2016.
 #include <array>
 #include <limits>
 
@@ -58,7 +58,8 @@ class BpeTokenizer final : public VocabTokenizer {
     info_.model = "bpe";
     pre_ = find_pretokenizer(source.pre);
     if (pre_ == nullptr) {
-      return {"TOKENIZER_UNSUPPORTED", "tokenizer.ggml.pre: no pre-tokenizer of the name \"" + source.pre.substr(0, 64) + "\""};
+      return {"TOKENIZER_UNSUPPORTED",
+              "tokenizer.ggml.pre: no pre-tokenizer of the name \"" + source.pre.substr(0, 64) + "\""};
     }
     if (source.merges.empty()) {
       return {"TOKENIZER_BAD_VOCAB", "tokenizer.ggml.merges: expected the merges of a \"gpt2\" tokenizer, found none"};
@@ -178,8 +179,13 @@ class BpeTokenizer final : public VocabTokenizer {
     const auto n = static_cast<uint32_t>(word.size());
     symbols.resize(n);
     for (uint32_t i = 0; i < n; ++i) {
-      symbols[i] = {i, 1, byte_ids_[static_cast<uint8_t>(word[i])], i == 0 ? kNoSymbol : i - 1, i + 1 == n ? kNoSymbol : i + 1,
-                    kNoRank, -1};
+      symbols[i] = {i,
+                    1,
+                    byte_ids_[static_cast<uint8_t>(word[i])],
+                    i == 0 ? kNoSymbol : i - 1,
+                    i + 1 == n ? kNoSymbol : i + 1,
+                    kNoRank,
+                    -1};
     }
     const auto lookup = [this](const Symbol& left, const Symbol& right, Merge& merge) {
       const Merge* found = merges_->find(left.id, right.id);

@@ -9,7 +9,8 @@ namespace {
 
 base::Status wrong_type(const char* key, const char* expected, const gguf::Value& found) {
   std::string type = gguf::value_type_name(found.type);
-  if (found.type == gguf::ValueType::kArray) type = std::string("array of ") + gguf::value_type_name(found.element_type);
+  if (found.type == gguf::ValueType::kArray)
+    type = std::string("array of ") + gguf::value_type_name(found.element_type);
   return {"MODEL_BAD_METADATA", std::string(key) + ": expected " + expected + ", found " + type};
 }
 
@@ -74,7 +75,8 @@ base::Status read_source(const gguf::File& file, VocabSource& source) {
   }
   if (auto status = read_strings(file, "tokenizer.ggml.tokens", source.tokens); !status.ok()) return status;
   if (auto status = read_strings(file, "tokenizer.ggml.merges", source.merges); !status.ok()) return status;
-  if (auto status = read_numbers(file, "tokenizer.ggml.scores", ValueType::kF32, ValueType::kF32, source.scores); !status.ok()) {
+  if (auto status = read_numbers(file, "tokenizer.ggml.scores", ValueType::kF32, ValueType::kF32, source.scores);
+      !status.ok()) {
     return status;
   }
   if (auto status = read_numbers(file, "tokenizer.ggml.token_type", ValueType::kI32, ValueType::kU32, source.types);
@@ -89,9 +91,10 @@ base::Status read_source(const gguf::File& file, VocabSource& source) {
   for (const auto& [key, out] : ids) {
     if (auto status = read_id(file, key, *out); !status.ok()) return status;
   }
-  const std::pair<const char*, std::optional<bool>*> flags[] = {{"tokenizer.ggml.add_bos_token", &source.add_bos},
-                                                                {"tokenizer.ggml.add_eos_token", &source.add_eos},
-                                                                {"tokenizer.ggml.add_space_prefix", &source.add_space_prefix}};
+  const std::pair<const char*, std::optional<bool>*> flags[] = {
+      {"tokenizer.ggml.add_bos_token", &source.add_bos},
+      {"tokenizer.ggml.add_eos_token", &source.add_eos},
+      {"tokenizer.ggml.add_space_prefix", &source.add_space_prefix}};
   for (const auto& [key, out] : flags) {
     if (auto status = read_flag(file, key, *out); !status.ok()) return status;
   }

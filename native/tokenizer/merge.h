@@ -24,8 +24,8 @@ struct Symbol {
   uint32_t begin, size_bytes;  ///< bytes of the word it covers
   int32_t id;                  ///< -1: no token
   uint32_t prev, next;
-  uint32_t rank;               ///< of the pair (this, next); kNoRank when it does not merge or this symbol is gone
-  int32_t merged;              ///< id the pair becomes
+  uint32_t rank;   ///< of the pair (this, next); kNoRank when it does not merge or this symbol is gone
+  int32_t merged;  ///< id the pair becomes
 };
 
 /// Positions waiting at one rank, popped in ascending order.
@@ -62,7 +62,7 @@ struct MergeScratch {
   std::vector<Symbol> symbols;
   std::vector<uint32_t> queue_of_rank;  ///< index + 1 into queues; sized on the first long word
   std::vector<PositionQueue> queues;
-  std::vector<uint32_t> ranks;          ///< min-heap of ranks with a queue
+  std::vector<uint32_t> ranks;  ///< min-heap of ranks with a queue
 };
 
 /// Longer words are cut: no real text has one, and it bounds the scratch of a call to some 32 MB.

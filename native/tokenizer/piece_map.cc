@@ -74,8 +74,7 @@ int32_t PieceMap::find(std::string_view piece) const {
   return -1;
 }
 
-MergeMap::MergeMap(size_t expected)
-    : slots_(table_size(expected), Slot{kNoKey, {0, -1}}), mask_(slots_.size() - 1) {}
+MergeMap::MergeMap(size_t expected) : slots_(table_size(expected), Slot{kNoKey, {0, -1}}), mask_(slots_.size() - 1) {}
 
 size_t MergeMap::slot_of(uint64_t key) const {
   size_t slot = mix(mix(key ^ process_seed())) & mask_;

@@ -14,8 +14,18 @@ namespace lutra::tokenizer {
 
 /// Sets of characters a run may consist of.
 enum class CharSet : uint8_t {
-  kNumbers, kAsciiDigits, kLetters, kPunctuation, kPunctuationAndMath, kPunctuationAndMathNoBacktick, kNewlines,
-  kKanaAndHan, kDeepseekLetters, kDeepseekPunctuation, kDeepseekScripts, kNotBloomSeparators,
+  kNumbers,
+  kAsciiDigits,
+  kLetters,
+  kPunctuation,
+  kPunctuationAndMath,
+  kPunctuationAndMathNoBacktick,
+  kNewlines,
+  kKanaAndHan,
+  kDeepseekLetters,
+  kDeepseekPunctuation,
+  kDeepseekScripts,
+  kNotBloomSeparators,
 };
 
 /// `prefix? set{min,max}`
@@ -30,10 +40,10 @@ struct RunRule {
 struct WordRule {
   enum Contractions : uint8_t { kNone, kLower, kAnyCase, kAnyCaseSuffix };
   Contractions contractions;
-  bool any_prefix;         ///< words take any one non-letter, non-number, non-newline before them, not just a blank
-  bool marks;              ///< combining marks belong to words
-  bool cased;              ///< words are upper* lower+ or upper+ lower* (o200k)
-  uint8_t max_digits;      ///< 0: unbounded, with an optional blank before
+  bool any_prefix;     ///< words take any one non-letter, non-number, non-newline before them, not just a blank
+  bool marks;          ///< combining marks belong to words
+  bool cased;          ///< words are upper* lower+ or upper+ lower* (o200k)
+  uint8_t max_digits;  ///< 0: unbounded, with an optional blank before
   const char* punctuation_suffix;  ///< characters that may follow a punctuation run
   bool newline_rule;               ///< whitespace up to its last newline is one piece
 };

@@ -47,10 +47,15 @@ constexpr Stage kDefault[] = {run(kMathPunctuationNoBacktick), words(kGpt2Rule),
 constexpr Stage kBloom[] = {run(kBloomWords), kEnd};
 constexpr Stage kViking[] = {run(kBloomWords), run(kOneNumber), kEnd};
 constexpr Stage kDeepseek3[] = {run(kThreeNumbers), run(kKanaAndHan), of_kind(Stage::kDeepseekWords), kEnd};
-constexpr Stage kDeepseekLlm[] = {run(kOneNewline),      run(kDeepseekLetters), run(kDeepseekPunctuation),
-                                  of_kind(Stage::kTrailingSpace), run(kDeepseekScripts), run(kAllNumbers), kEnd};
-constexpr Stage kDeepseekCoder[] = {run(kOneNewline), run(kSpacedLetters), run(kSpacedPunctuation),
-                                    run(kDeepseekScripts), run(kOneNumber), kEnd};
+constexpr Stage kDeepseekLlm[] = {run(kOneNewline),
+                                  run(kDeepseekLetters),
+                                  run(kDeepseekPunctuation),
+                                  of_kind(Stage::kTrailingSpace),
+                                  run(kDeepseekScripts),
+                                  run(kAllNumbers),
+                                  kEnd};
+constexpr Stage kDeepseekCoder[] = {run(kOneNewline),      run(kSpacedLetters), run(kSpacedPunctuation),
+                                    run(kDeepseekScripts), run(kOneNumber),     kEnd};
 
 //                                name, stages, ignore_merges, add_bos
 constexpr PreTokenizer kTable[] = {

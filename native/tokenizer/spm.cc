@@ -1,5 +1,5 @@
-// SentencePiece's BPE ("llama" vocabularies: llama, gemma, phi-3): blanks become U+2581, adjacent symbols merge into the
-// piece of the best score, characters without a piece fall back to <0xXX> byte tokens.
+// SentencePiece's BPE ("llama" vocabularies: llama, gemma, phi-3): blanks become U+2581, adjacent symbols merge into
+// the piece of the best score, characters without a piece fall back to <0xXX> byte tokens.
 //
 // The text is cut before each U+2581 that no piece holds behind the same character: no merge can cross such a
 // place, so words merge on their own and the result is that of the whole text.
@@ -154,7 +154,8 @@ class SpmTokenizer final : public VocabTokenizer {
   base::Status load_ranks(const std::vector<float>& scores) {
     for (size_t id = 0; id < scores.size(); ++id) {
       if (std::isnan(scores[id])) {
-        return {"TOKENIZER_BAD_VOCAB", "tokenizer.ggml.scores[" + std::to_string(id) + "]: expected a number, found NaN"};
+        return {"TOKENIZER_BAD_VOCAB",
+                "tokenizer.ggml.scores[" + std::to_string(id) + "]: expected a number, found NaN"};
       }
     }
     std::vector<uint32_t> order(scores.size());

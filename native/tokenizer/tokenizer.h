@@ -21,8 +21,8 @@ struct EncodeOptions {
 };
 
 struct VocabInfo {
-  std::string model;           ///< "bpe" or "spm"
-  std::string pre;             ///< pre-tokenizer name of the file
+  std::string model;  ///< "bpe" or "spm"
+  std::string pre;    ///< pre-tokenizer name of the file
   uint32_t size = 0;
   int32_t bos = -1, eos = -1, eot = -1, unk = -1, pad = -1;  ///< -1 when absent
   bool add_bos = false, add_eos = false;
@@ -31,7 +31,8 @@ struct VocabInfo {
 
 class Tokenizer {
  public:
-  /// Codes: TOKENIZER_UNSUPPORTED (model or pre-tokenizer name unknown, naming it), TOKENIZER_BAD_VOCAB, MODEL_BAD_METADATA.
+  /// Codes: TOKENIZER_UNSUPPORTED (model or pre-tokenizer name unknown, naming it), TOKENIZER_BAD_VOCAB,
+  /// MODEL_BAD_METADATA.
   static base::Result<std::shared_ptr<const Tokenizer>> load(const gguf::File& file);
   virtual ~Tokenizer() = default;
 

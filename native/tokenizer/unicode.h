@@ -12,7 +12,14 @@
 namespace lutra::tokenizer {
 
 enum CharFlags : uint8_t {
-  kLetter = 1, kNumber = 2, kMark = 4, kPunctuation = 8, kSymbol = 16, kSpace = 32, kUpper = 64, kLower = 128,
+  kLetter = 1,
+  kNumber = 2,
+  kMark = 4,
+  kPunctuation = 8,
+  kSymbol = 16,
+  kSpace = 32,
+  kUpper = 64,
+  kLower = 128,
 };
 
 extern const uint32_t kUnicodeRanges[];
@@ -21,7 +28,9 @@ extern const size_t kUnicodeRangeCount;
 /// Two-stage table: 128 code points a block, equal blocks stored once.
 struct UnicodeTable {
   UnicodeTable();
-  uint8_t flags(uint32_t code_point) const { return blocks[(size_t{stage[code_point >> 7]} << 7) | (code_point & 127)]; }
+  uint8_t flags(uint32_t code_point) const {
+    return blocks[(size_t{stage[code_point >> 7]} << 7) | (code_point & 127)];
+  }
   uint16_t stage[0x110000 >> 7];
   std::string storage;
   const uint8_t* blocks;

@@ -12,14 +12,30 @@ namespace {
 
 /// Spellings that end an answer, whatever the file's eos is.
 constexpr std::string_view kEndSpellings[] = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<|return|>", "<|call|>",
-    "<end_of_turn>", "<turn|>", "</s>", "<eos>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_utterance>",
-    "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<\xEF\xBD\x9C"
+    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
 };
 
 /// Those that end a turn, for info().eot.
-constexpr std::string_view kTurnSpellings[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-                                               "<EOT>", "_<EOT>"};
+constexpr std::string_view kTurnSpellings[] = {"<|eot_id|>",    "<|im_end|>", "<|end|>", "<end_of_turn>",
+                                               "<|endoftext|>", "<EOT>",      "_<EOT>"};
 
 bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -39,7 +55,8 @@ base::Status VocabTokenizer::load_common(const VocabSource& source) {
   const size_t size = source.tokens.size();
   if (size == 0) return {"TOKENIZER_BAD_VOCAB", "tokenizer.ggml.tokens: expected at least 1 token, found 0"};
   if (size > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    return {"TOKENIZER_BAD_VOCAB", "tokenizer.ggml.tokens: expected at most 2147483647 tokens, found " + std::to_string(size)};
+    return {"TOKENIZER_BAD_VOCAB",
+            "tokenizer.ggml.tokens: expected at most 2147483647 tokens, found " + std::to_string(size)};
   }
   info_.size = static_cast<uint32_t>(size);
   info_.pre = source.pre;
@@ -108,7 +125,8 @@ void VocabTokenizer::find_end_of_generation(const VocabSource& source, int32_t e
     if (types_[id] != TokenType::kControl) continue;
     const std::string& text = source.tokens[id];
     const auto token = static_cast<int32_t>(id);
-    if (std::find(std::begin(kEndSpellings), std::end(kEndSpellings), text) != std::end(kEndSpellings)) ends.push_back(token);
+    if (std::find(std::begin(kEndSpellings), std::end(kEndSpellings), text) != std::end(kEndSpellings))
+      ends.push_back(token);
     if (text == "<|end|>") harmony_end = token;
     has_return = has_return || text == "<|return|>";
     has_call = has_call || text == "<|call|>";

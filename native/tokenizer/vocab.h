@@ -18,7 +18,15 @@
 namespace lutra::tokenizer {
 
 /// GGUF's token types.
-enum class TokenType : uint8_t { kUndefined = 0, kNormal = 1, kUnknown = 2, kControl = 3, kUser = 4, kUnused = 5, kByte = 6 };
+enum class TokenType : uint8_t {
+  kUndefined = 0,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUser = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 /// The metadata of a file, unchecked. Spans stay the caller's.
 struct VocabSource {

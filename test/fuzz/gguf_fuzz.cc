@@ -118,9 +118,30 @@ class Mutator {
   }
 
   void write_extreme(std::vector<uint8_t>& bytes, size_t at) {
-    static constexpr uint64_t kExtremes[] = {0, 1, 2, 3, 4, 5, 8, 9, 12, 13, 31, 32, 255, 256, 65535, 65536, 0x7fffffff,
-                                             0x80000000, 0xffffffff, 0x7fffffffffffffff, 0x8000000000000000,
-                                             0xffffffffffffffff, 0xfffffffffffffff0, 0x2000000000000000};
+    static constexpr uint64_t kExtremes[] = {0,
+                                             1,
+                                             2,
+                                             3,
+                                             4,
+                                             5,
+                                             8,
+                                             9,
+                                             12,
+                                             13,
+                                             31,
+                                             32,
+                                             255,
+                                             256,
+                                             65535,
+                                             65536,
+                                             0x7fffffff,
+                                             0x80000000,
+                                             0xffffffff,
+                                             0x7fffffffffffffff,
+                                             0x8000000000000000,
+                                             0xffffffffffffffff,
+                                             0xfffffffffffffff0,
+                                             0x2000000000000000};
     const uint64_t value = kExtremes[next(std::size(kExtremes))];
     const size_t width = std::min<size_t>(size_t{1} << next(4), bytes.size() - at);
     std::memcpy(bytes.data() + at, &value, width);

@@ -26,8 +26,9 @@ using lutra::tokenizer::Tokenizer;
 using lutra::tokenizer::VocabSource;
 using Strings = std::vector<std::string>;
 
-constexpr const char* kNames[] = {"gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "smollm", "falcon", "default",
-                                  "bloom", "viking", "deepseek-llm", "deepseek-coder", "deepseek-v3", "seed-coder"};
+constexpr const char* kNames[] = {"gpt-2",  "llama-bpe",    "qwen2",          "qwen35",      "gpt-4o",
+                                  "tekken", "smollm",       "falcon",         "default",     "bloom",
+                                  "viking", "deepseek-llm", "deepseek-coder", "deepseek-v3", "seed-coder"};
 constexpr size_t kNameCount = sizeof(kNames) / sizeof(kNames[0]);
 
 Strings byte_alphabet() {
@@ -54,7 +55,11 @@ std::shared_ptr<const Tokenizer> build(VocabSource source, const Strings& tokens
 std::shared_ptr<const Tokenizer> small_bpe(const char* pre) {
   Strings tokens = byte_alphabet(), merges = {"a a", "aa aa", "\xC4\xA0 a", "e s", "\xC3\xA3 \xC4\xA3"};
   std::vector<int32_t> types(256, 1);
-  for (const char* token : {"aa", "aaaa", "\xC4\xA0" "a", "es", "\xC3\xA3\xC4\xA3"}) tokens.push_back(token), types.push_back(1);
+  for (const char* token : {"aa", "aaaa",
+                            "\xC4\xA0"
+                            "a",
+                            "es", "\xC3\xA3\xC4\xA3"})
+    tokens.push_back(token), types.push_back(1);
   for (const char* token : {"<t>", "<t>a", "  "}) tokens.push_back(token), types.push_back(4);
   tokens.push_back("<|im_end|>"), types.push_back(3);
   VocabSource source;
@@ -72,8 +77,8 @@ std::shared_ptr<const Tokenizer> small_spm(bool space_prefix) {
     std::snprintf(name, sizeof name, "<0x%02X>", byte);
     tokens.push_back(name), types.push_back(6);
   }
-  for (const std::string& token : {std::string("a"), std::string("e"), std::string("aa"), blank, blank + "a", blank + blank,
-                                   "e" + blank, std::string("ea")}) {
+  for (const std::string& token : {std::string("a"), std::string("e"), std::string("aa"), blank, blank + "a",
+                                   blank + blank, "e" + blank, std::string("ea")}) {
     tokens.push_back(token), types.push_back(1);
   }
   tokens.push_back("<t>"), types.push_back(4);
@@ -94,7 +99,8 @@ void check_text(const Tokenizer& tokenizer, std::string_view text, uint8_t optio
   const std::string back = tokenizer.decode(ids.data(), ids.size(), parse_special);
   std::string storage;
   const std::string_view repaired = lutra::tokenizer::repair_utf8(text, storage);
-  if (lossless && !(options & 2) && text.find("\xE2\x96\x81") == std::string_view::npos && back != repaired) std::abort();
+  if (lossless && !(options & 2) && text.find("\xE2\x96\x81") == std::string_view::npos && back != repaired)
+    std::abort();
 }
 
 Strings lines_of(std::string_view text) {
@@ -154,17 +160,49 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 namespace {
 
 /// Characters of every class the scanners know, whole and broken.
-constexpr const char* kPieces[] = {"a", "A", " ", "  ", "\n", "\r\n", "\t", "'s", "'LL", "7", "123", ".", "!?", "$", "<t>", "<|im_end|>",
-                                   "<s>", "</s>", "\xC2\xA0", "\xCC\x81", "\xE3\x81\x82", "\xE6\xBC\xA2", "\xE3\x80\x80", "\xD9\xA1",
-                                   "\xF0\x9F\x98\x80", "\xF0\x9F", "\xFF", "\xED\xA0\x80", "\xE2\x96\x81", "aaaa", "\xE2\x80\x99"};
+constexpr const char* kPieces[] = {"a",
+                                   "A",
+                                   " ",
+                                   "  ",
+                                   "\n",
+                                   "\r\n",
+                                   "\t",
+                                   "'s",
+                                   "'LL",
+                                   "7",
+                                   "123",
+                                   ".",
+                                   "!?",
+                                   "$",
+                                   "<t>",
+                                   "<|im_end|>",
+                                   "<s>",
+                                   "</s>",
+                                   "\xC2\xA0",
+                                   "\xCC\x81",
+                                   "\xE3\x81\x82",
+                                   "\xE6\xBC\xA2",
+                                   "\xE3\x80\x80",
+                                   "\xD9\xA1",
+                                   "\xF0\x9F\x98\x80",
+                                   "\xF0\x9F",
+                                   "\xFF",
+                                   "\xED\xA0\x80",
+                                   "\xE2\x96\x81",
+                                   "aaaa",
+                                   "\xE2\x80\x99"};
 
 void mutate(std::string& input, std::mt19937& random) {
   for (size_t edits = 1 + random() % 8; edits-- > 0;) {
     const size_t at = random() % (input.size() + 1);
     switch (random() % 6) {
       case 0: input.insert(at, 1, static_cast<char>(random())); break;
-      case 1: if (at < input.size()) input[at] = static_cast<char>(random()); break;
-      case 2: if (at < input.size()) input.erase(at, 1 + random() % 4); break;
+      case 1:
+        if (at < input.size()) input[at] = static_cast<char>(random());
+        break;
+      case 2:
+        if (at < input.size()) input.erase(at, 1 + random() % 4);
+        break;
       case 3: input.insert(at, input.substr(input.size() - at, random() % 64)); break;
       default: input.insert(at, kPieces[random() % (sizeof(kPieces) / sizeof(kPieces[0]))]);
     }
@@ -189,7 +227,8 @@ int main(int argc, char** argv) {
       inputs.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     }
   }
-  for (const std::string& input : inputs) LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
+  for (const std::string& input : inputs)
+    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
   std::mt19937 random(seed);
   const auto start = std::chrono::steady_clock::now();
   uint64_t runs = 0;

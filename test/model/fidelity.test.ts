@@ -57,16 +57,20 @@ const models: { name: RealModelName; maxKl: number; minTop1: number }[] = [
 
 for (const { name, maxKl, minTop1 } of models) {
   const golden = readGolden(name);
-  t.test(`${name} is as close to full precision as llama.cpp`, { skip: golden === null && "golden outputs are absent" }, async (t) => {
-    const session = new NativeSession(await modelPath(name), { threads: 2 });
-    const distance = measure(session, golden as Golden);
-    session.dispose();
-    t.comment(JSON.stringify(distance));
-    t.ok(distance.meanKl <= maxKl, `mean KL ${distance.meanKl} is at most ${maxKl}`);
-    t.ok(distance.top1 >= minTop1, `top-1 agreement ${distance.top1} is at least ${minTop1}`);
-    const ratio = distance.perplexity / (golden as Golden).perplexity;
-    t.ok(Math.abs(ratio - 1) <= 3e-3, `perplexity ratio ${ratio} is within 0.3 %`);
-  });
+  t.test(
+    `${name} is as close to full precision as llama.cpp`,
+    { skip: golden === null && "golden outputs are absent" },
+    async (t) => {
+      const session = new NativeSession(await modelPath(name), { threads: 2 });
+      const distance = measure(session, golden as Golden);
+      session.dispose();
+      t.comment(JSON.stringify(distance));
+      t.ok(distance.meanKl <= maxKl, `mean KL ${distance.meanKl} is at most ${maxKl}`);
+      t.ok(distance.top1 >= minTop1, `top-1 agreement ${distance.top1} is at least ${minTop1}`);
+      const ratio = distance.perplexity / (golden as Golden).perplexity;
+      t.ok(Math.abs(ratio - 1) <= 3e-3, `perplexity ratio ${ratio} is within 0.3 %`);
+    },
+  );
 }
 
 /** A hash of every bit of every row's logits. */
@@ -87,13 +91,15 @@ for (const { name } of models) {
   t.test(`${name}: logits are the same bits for any prompt chunk and thread count`, async (t) => {
     const path = await modelPath(name);
     const tokenizer = binding.tokenizerAcquire(path);
-    const text = "The otter is a semiaquatic mammal. It dives for fish, rests on its back, and 3.14159 is not a fish.\n".repeat(6);
+    const text =
+      "The otter is a semiaquatic mammal. It dives for fish, rests on its back, and 3.14159 is not a fish.\n".repeat(6);
     const ids = [...binding.encode(tokenizer, text, true, false)].slice(0, 130);
     binding.tokenizerRelease(tokenizer);
     const reference = fingerprint(path, ids, 512, 1);
     t.equal(reference.length, ids.length);
     for (const threads of [1, 2]) {
-      for (const chunk of [1, 7, 64, 512]) t.same(fingerprint(path, ids, chunk, threads), reference, `chunk ${chunk}, ${threads} threads`);
+      for (const chunk of [1, 7, 64, 512])
+        t.same(fingerprint(path, ids, chunk, threads), reference, `chunk ${chunk}, ${threads} threads`);
     }
   });
 }

@@ -236,9 +236,9 @@ void test_poison() {
 }
 
 void test_half_stores() {
-  std::vector<float> values = {0.0f,          -0.0f,          1.0f,          65504.0f,      65519.9f,     65520.0f,
-                               -1e6f,         kInf,           5.9604645e-8f, 2.9802322e-8f, 2.9802326e-8f, 8.940697e-8f,
-                               6.1035156e-5f, 6.097555e-5f,   1e-10f,        std::nanf("")};
+  std::vector<float> values = {0.0f,          -0.0f,        1.0f,          65504.0f,      65519.9f,      65520.0f,
+                               -1e6f,         kInf,         5.9604645e-8f, 2.9802322e-8f, 2.9802326e-8f, 8.940697e-8f,
+                               6.1035156e-5f, 6.097555e-5f, 1e-10f,        std::nanf("")};
   std::mt19937 random(3);
   while (values.size() < 4096) values.push_back(std::bit_cast<float>(static_cast<uint32_t>(random())));
   for (uint32_t bits = 0x38000000u; values.size() < 8192; bits += 0x1000u) values.push_back(std::bit_cast<float>(bits));

@@ -19,12 +19,12 @@ inline void record(bool ok, const char* expression, const char* file, int line) 
 }  // namespace lutra_test
 
 #define CHECK(condition) lutra_test::record(static_cast<bool>(condition), #condition, __FILE__, __LINE__)
-#define CHECK_EQ(a, b)                                                                              \
-  do {                                                                                              \
-    const auto& check_a_ = (a);                                                                     \
-    const auto& check_b_ = (b);                                                                     \
-    const bool check_ok_ = check_a_ == check_b_;                                                    \
-    lutra_test::record(check_ok_, #a " == " #b, __FILE__, __LINE__);                                \
+#define CHECK_EQ(a, b)                                                                                       \
+  do {                                                                                                       \
+    const auto& check_a_ = (a);                                                                              \
+    const auto& check_b_ = (b);                                                                              \
+    const bool check_ok_ = check_a_ == check_b_;                                                             \
+    lutra_test::record(check_ok_, #a " == " #b, __FILE__, __LINE__);                                         \
     if (!check_ok_ && lutra_test::failed <= 20) std::cerr << "  " << check_a_ << " vs " << check_b_ << "\n"; \
   } while (0)
 

@@ -17,9 +17,9 @@ namespace {
 using namespace lutra;
 using base::TensorType;
 
-constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,  TensorType::BF16,   TensorType::Q4_0,
-                                 TensorType::Q4_1, TensorType::Q5_0, TensorType::Q5_1,   TensorType::Q8_0,
-                                 TensorType::Q2_K, TensorType::Q3_K, TensorType::Q4_K,   TensorType::Q5_K,
+constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,    TensorType::BF16,  TensorType::Q4_0,
+                                 TensorType::Q4_1, TensorType::Q5_0,   TensorType::Q5_1,  TensorType::Q8_0,
+                                 TensorType::Q2_K, TensorType::Q3_K,   TensorType::Q4_K,  TensorType::Q5_K,
                                  TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
 
 std::string fixture_folder() {
@@ -127,9 +127,9 @@ struct Halves {
   int first, second;
 };
 constexpr Halves kHalves[] = {
-    {TensorType::Q4_0, 0, -1},   {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1}, {TensorType::Q5_1, 0, 2},
-    {TensorType::Q8_0, 0, -1},   {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
-    {TensorType::Q5_K, 0, 2},    {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
+    {TensorType::Q4_0, 0, -1}, {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1},   {TensorType::Q5_1, 0, 2},
+    {TensorType::Q8_0, 0, -1}, {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
+    {TensorType::Q5_K, 0, 2},  {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
 };
 
 void finds_nonfinite_scales() {

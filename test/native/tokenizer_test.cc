@@ -48,9 +48,15 @@ static void test_pretokenizers() {
   CHECK_EQ(words_of("qwen35", "e\xCC\x81x"), (Strings{"e\xCC\x81x"}));
   CHECK_EQ(words_of("falcon", "a+=1 12345"), (Strings{"a", "+=", "1", " ", "123", "45"}));
   CHECK_EQ(words_of("gpt-4o", "HelloWorld ABCdef it's"), (Strings{"Hello", "World", " ABCdef", " it's"}));
-  CHECK_EQ(words_of("gpt-4o", "ABC\xE3\x81\x82" "DEF 1234/\n"), (Strings{"ABC\xE3\x81\x82", "DEF", " ", "123", "4", "/\n"}));
+  CHECK_EQ(words_of("gpt-4o",
+                    "ABC\xE3\x81\x82"
+                    "DEF 1234/\n"),
+           (Strings{"ABC\xE3\x81\x82", "DEF", " ", "123", "4", "/\n"}));
   CHECK_EQ(words_of("tekken", "don't 2024"), (Strings{"don", "'t", " ", "2", "0", "2", "4"}));
-  CHECK_EQ(words_of("deepseek-v3", "x=y 1234 \xE6\xBC\xA2" "a"), (Strings{"x", "=y", " ", "123", "4", " ", "\xE6\xBC\xA2", "a"}));
+  CHECK_EQ(words_of("deepseek-v3",
+                    "x=y 1234 \xE6\xBC\xA2"
+                    "a"),
+           (Strings{"x", "=y", " ", "123", "4", " ", "\xE6\xBC\xA2", "a"}));
   CHECK_EQ(words_of("deepseek-coder", "a  b\n12!"), (Strings{"a", " ", " b", "\n", "1", "2", "!"}));
   CHECK_EQ(words_of("deepseek-llm", "ab  \n12 "), (Strings{"ab", "  ", "\n", "12", " "}));
   CHECK_EQ(words_of("bloom", "Hi there, you"), (Strings{"Hi", " there", ",", " you"}));
@@ -61,9 +67,11 @@ static void test_pretokenizers() {
 
 /// Every name gives back the whole text, cut at characters, whatever the text is.
 static void test_pretokenizers_keep_text() {
-  const char* names[] = {"gpt-2", "llama-bpe", "qwen2", "qwen35", "seed-coder", "gpt-4o", "tekken", "smollm", "falcon", "default",
-                         "bloom", "viking", "deepseek-llm", "deepseek-coder", "deepseek-v3"};
-  const uint32_t pool[] = {'a', 'Z', ' ', ' ', '\n', '\r', '\t', '\'', 's', 'l', '7', '.', '(', '$', 0xA0, 0x301, 0x3042, 0x6F22,
+  const char* names[] = {"gpt-2",  "llama-bpe", "qwen2",        "qwen35",         "seed-coder",
+                         "gpt-4o", "tekken",    "smollm",       "falcon",         "default",
+                         "bloom",  "viking",    "deepseek-llm", "deepseek-coder", "deepseek-v3"};
+  const uint32_t pool[] = {'a',    'Z',   ' ',     ' ',    '\n',   '\r',   '\t',     '\'',   's',
+                           'l',    '7',   '.',     '(',    '$',    0xA0,   0x301,    0x3042, 0x6F22,
                            0x3000, 0x661, 0x1F600, 0x200D, 0x2019, 0xFF01, 0x10FFFF, 0};
   std::mt19937 random(7);
   for (int round = 0; round < 300; ++round) {
@@ -91,10 +99,10 @@ static void test_unicode() {
   CHECK_EQ(int{table.flags(0x10FFFF)}, 0);
   const std::string bad = "\xEF\xBF\xBD";
   std::string storage;
-  CHECK_EQ(repair_utf8("a\xF0\x9F\x98z", storage), "a" + bad + "z");              // a truncated sequence is one subpart
-  CHECK_EQ(repair_utf8("\xC0\x80\xFF", storage), bad + bad + bad);                // overlong, never a lead
-  CHECK_EQ(repair_utf8("\xED\xA0\x80", storage), bad + bad + bad);                // a surrogate
-  CHECK_EQ(repair_utf8("\xF4\x90\x80\x80", storage), bad + bad + bad + bad);      // above U+10FFFF
+  CHECK_EQ(repair_utf8("a\xF0\x9F\x98z", storage), "a" + bad + "z");          // a truncated sequence is one subpart
+  CHECK_EQ(repair_utf8("\xC0\x80\xFF", storage), bad + bad + bad);            // overlong, never a lead
+  CHECK_EQ(repair_utf8("\xED\xA0\x80", storage), bad + bad + bad);            // a surrogate
+  CHECK_EQ(repair_utf8("\xF4\x90\x80\x80", storage), bad + bad + bad + bad);  // above U+10FFFF
   CHECK_EQ(repair_utf8(std::string_view("\0\xF4\x8F\xBF\xBF", 5), storage), std::string_view("\0\xF4\x8F\xBF\xBF", 5));
   CHECK_EQ(repair_utf8("\xE2\x82", storage), bad);
 }
@@ -139,7 +147,10 @@ struct Vocabulary {
 static void test_bpe() {
   Vocabulary v;
   v.merges = {"b c", "a b", "ab c", "a bc", "x nope", "\xC4\xA0 a"};
-  const int32_t bc = v.add("bc"), ab = v.add("ab"), blank_a = v.add("\xC4\xA0" "a");
+  const int32_t bc = v.add("bc"), ab = v.add("ab"),
+                blank_a = v.add(
+                    "\xC4\xA0"
+                    "a");
   const int32_t bc_again = v.add("bc"), abc = v.add("abc");
   const int32_t user = v.add("<tool>", 4), user_long = v.add("<tool>s", 4), control = v.add("<|im_end|>", 3);
   v.source.eos = static_cast<uint64_t>(control);
@@ -178,7 +189,8 @@ static void test_missing_byte() {
     v.source.unk = static_cast<uint64_t>(v.add("<unk>", type));
     auto built = v.build();
     CHECK(built.ok());
-    if (built.ok()) CHECK_EQ(built.value()->encode("x\ay", {false, false}), (type == 2 ? Ids{'x', 256, 'y'} : Ids{'x', 'y'}));
+    if (built.ok())
+      CHECK_EQ(built.value()->encode("x\ay", {false, false}), (type == 2 ? Ids{'x', 256, 'y'} : Ids{'x', 'y'}));
   }
 }
 

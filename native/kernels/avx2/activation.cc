@@ -9,9 +9,7 @@ namespace {
 
 __m256 negate(__m256 x) { return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f)); }
 
-__m256 silu(__m256 x) {
-  return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_ps(negate(x))));
-}
+__m256 silu(__m256 x) { return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_ps(negate(x)))); }
 
 __m256 gelu(__m256 x) {
   const __m256 a_high = _mm256_set1_ps(0x1.988454p+0f), a_low = _mm256_set1_ps(-0x1.857936p-25f);

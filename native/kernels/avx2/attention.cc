@@ -102,8 +102,8 @@ void score_block(const AttentionTileArgs& args, Block& block) {
 
 /// All-ones in the lanes whose position t + lane lies in [begin, end).
 __m256 visible_lanes(uint32_t t, uint32_t begin, uint32_t end) {
-  const __m256i position = _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(t)),
-                                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m256i position =
+      _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(t)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(begin)), position);
   const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), position);
   return _mm256_castsi256_ps(_mm256_andnot_si256(before, inside));
@@ -209,8 +209,8 @@ void attend_block(const AttentionTileArgs& args, uint32_t from) {
   for (uint64_t d = 0; d < uint64_t{args.head_dim} * Q; d += 8) _mm256_storeu_ps(block.acc + d, _mm256_setzero_ps());
   score_block<Q>(args, block);
   for (int i = 0; i < Q; ++i) {
-    const bool any = weigh(block.weights[i], block.begin[i], block.end[i], args.max_out + from + i,
-                           args.sum_out + from + i);
+    const bool any =
+        weigh(block.weights[i], block.begin[i], block.end[i], args.max_out + from + i, args.sum_out + from + i);
     if (!any) block.begin[i] = block.end[i] = 0;
   }
   add_block<Q>(args, block);
@@ -242,8 +242,8 @@ void attention_merge(float* max, float* sum, float* acc, float tile_max, float t
   const __m256 factor = exp_ps(_mm256_set1_ps(*max - larger));
   const __m256 tile_factor = exp_ps(_mm256_set1_ps(tile_max - larger));
   *max = larger;
-  *sum = _mm256_cvtss_f32(_mm256_fmadd_ps(_mm256_set1_ps(tile_sum), tile_factor,
-                                          _mm256_mul_ps(_mm256_set1_ps(*sum), factor)));
+  *sum = _mm256_cvtss_f32(
+      _mm256_fmadd_ps(_mm256_set1_ps(tile_sum), tile_factor, _mm256_mul_ps(_mm256_set1_ps(*sum), factor)));
   for (uint32_t d = 0; d < head_dim; d += 8) {
     const __m256 kept = _mm256_mul_ps(_mm256_loadu_ps(acc + d), factor);
     _mm256_storeu_ps(acc + d, _mm256_fmadd_ps(_mm256_loadu_ps(tile_acc + d), tile_factor, kept));

@@ -29,8 +29,8 @@ int32_t sum_of_8(__m256i v) {
 
 /// Stores four vectors of values in [-127, 127] as 32 bytes.
 void store_bytes(const __m256i* values, int8_t* out) {
-  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(values[0], values[1]),
-                                           _mm256_packs_epi32(values[2], values[3]));
+  const __m256i bytes =
+      _mm256_packs_epi16(_mm256_packs_epi32(values[0], values[1]), _mm256_packs_epi32(values[2], values[3]));
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packs work per 128-bit half
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutevar8x32_epi32(bytes, order));
 }

@@ -5,10 +5,10 @@
 
 namespace lutra::kernels::scalar {
 
-void fill_matmul(KernelTable& table) noexcept;      // table.matmul[]
-void fill_elementwise(KernelTable& table) noexcept; // quantize_planes, rms_norm, add, scale, rope_*
-void fill_activation(KernelTable& table) noexcept;  // silu_mul, gelu_mul
-void fill_attention(KernelTable& table) noexcept;   // store_*_f16, attention_tile_f16, attention_merge
-void fill_select(KernelTable& table) noexcept;      // log_sum_exp, top_k
+void fill_matmul(KernelTable& table) noexcept;       // table.matmul[]
+void fill_elementwise(KernelTable& table) noexcept;  // quantize_planes, rms_norm, add, scale, rope_*
+void fill_activation(KernelTable& table) noexcept;   // silu_mul, gelu_mul
+void fill_attention(KernelTable& table) noexcept;    // store_*_f16, attention_tile_f16, attention_merge
+void fill_select(KernelTable& table) noexcept;       // log_sum_exp, top_k
 
 }  // namespace lutra::kernels::scalar
