@@ -23,7 +23,9 @@ export const limits = {
   template: {
     maxBytes: 1 << 20,
     maxOutputBytes: 8 << 20,
+    /** CPU time of a render: a base, and what a long conversation honestly needs on a slow machine. */
     maxMilliseconds: 250,
+    millisecondsPerMessage: 0.1,
     maxSteps: 1_000_000,
     maxDepth: 64,
     maxMessages: 10_000,

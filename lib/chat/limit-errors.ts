@@ -17,7 +17,7 @@ export const maxRange = 100_000;
 const descriptions: Record<TemplateLimit, string> = {
   size: `the template is larger than ${caps.maxBytes} bytes`,
   output: `its output or a text inside it grew past ${caps.maxOutputBytes} bytes`,
-  time: `it ran longer than ${caps.maxMilliseconds} ms of CPU`,
+  time: `it ran longer than ${caps.maxMilliseconds} ms of CPU plus ${caps.millisecondsPerMessage} ms a message`,
   steps: `it took more than ${caps.maxSteps} steps`,
   depth: `it nests or recurses deeper than ${caps.maxDepth} levels`,
   values: `a range is longer than ${maxRange}, or a list longer than ${caps.maxSteps}`,

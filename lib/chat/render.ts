@@ -88,7 +88,7 @@ function checkText(field: string, value: unknown): void {
 /** The prompt's text. @throws TemplateError (TEMPLATE_INVALID, TEMPLATE_LIMIT), InvalidOptionError (INVALID_MESSAGES, INVALID_OPTION) */
 export function renderChat(template: string, messages: ChatMessage[], options: RenderOptions = {}): string {
   if (typeof template !== "string") throw invalidOption("chatTemplate", "a string", template);
-  const { maxBytes, maxOutputBytes, maxMilliseconds } = limits.template;
+  const { maxBytes, maxOutputBytes, maxMilliseconds, millisecondsPerMessage } = limits.template;
   if (template.length > maxBytes || Buffer.byteLength(template) > maxBytes) throw templateLimit("size");
   const checked = checkMessages(messages);
   checkText("bosToken", options.bosToken);
@@ -103,7 +103,7 @@ export function renderChat(template: string, messages: ChatMessage[], options: R
   if (options.tools !== undefined) variables.tools = plainData(options.tools, "tools");
   let outcome: { value: string } | "expired";
   try {
-    outcome = runWithin(maxMilliseconds, () => {
+    outcome = runWithin(maxMilliseconds + millisecondsPerMessage * checked.length, () => {
       const program = parse(template);
       const text = new BoundedInterpreter(createGlobals(variables)).run(program).value as string;
       if (text.length > maxOutputBytes || Buffer.byteLength(text) > maxOutputBytes) throw templateLimit("output");
