@@ -103,7 +103,7 @@ export function renderChat(template: string, messages: ChatMessage[], options: R
   if (options.tools !== undefined) variables.tools = plainData(options.tools, "tools");
   let outcome: { value: string } | "expired";
   try {
-    outcome = runWithin(maxMilliseconds + millisecondsPerMessage * checked.length, () => {
+    outcome = runWithin(Math.ceil(maxMilliseconds + millisecondsPerMessage * checked.length), () => {
       const program = parse(template);
       const text = new BoundedInterpreter(createGlobals(variables)).run(program).value as string;
       if (text.length > maxOutputBytes || Buffer.byteLength(text) > maxOutputBytes) throw templateLimit("output");
