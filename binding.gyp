@@ -30,7 +30,7 @@
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["lutra_core"],
-      "conditions": [["target_arch=='x64'", {"dependencies": ["lutra_avx2"]}]]
+      "conditions": [["target_arch=='x64'", {"dependencies": ["lutra_avx2", "lutra_avx512"]}]]
     }
   ],
   "conditions": [
@@ -43,6 +43,16 @@
           "cflags_cc": ["-mavx2", "-mfma", "-mf16c", "-fno-exceptions"],
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-fno-math-errno"]},
           "msvs_settings": {"VCCLCompilerTool": {"EnableEnhancedInstructionSet": "5"}}
+        },
+        {
+          "target_name": "lutra_avx512",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs avx512)"],
+          "cflags_cc": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
+                        "-fno-exceptions", "-Wno-maybe-uninitialized"],
+          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq",
+                                                      "-mavx512vl", "-mavx512vnni", "-ffp-contract=off", "-fno-math-errno"]},
+          "msvs_settings": {"VCCLCompilerTool": {"AdditionalOptions": ["/arch:AVX512"]}}
         }
       ]
     }]

@@ -10,6 +10,7 @@ const native = join(dirname(dirname(fileURLToPath(import.meta.url))), "native");
 function groupOf(file) {
   if (file.startsWith("addon/")) return "addon";
   if (file.startsWith("kernels/avx2/")) return "avx2";
+  if (file.startsWith("kernels/avx512/")) return "avx512";
   return "core";
 }
 
@@ -17,7 +18,7 @@ const files = readdirSync(native, { recursive: true })
   .map((file) => file.split(sep).join("/"))
   .filter((file) => file.endsWith(".cc"))
   .sort();
-const lines = ["core", "avx2", "addon"].flatMap((group) =>
+const lines = ["core", "avx2", "avx512", "addon"].flatMap((group) =>
   files.filter((file) => groupOf(file) === group).map((file) => `${group} ${file}`),
 );
 const text = `# group file, one a line; written by scripts/update-sources.mjs\n${lines.join("\n")}\n`;

@@ -1,6 +1,6 @@
 // Single-thread speed of the packed matmul kernels: weight GB/s and multiply-adds per cycle for each type and column
 // count, warm (weights in L2) and cold (weights larger than most L3 caches, streamed). Best of several short runs.
-// Usage: matmul_bench [--isa scalar|avx2] [--type Q4_1] [--warm] [--cold]
+// Usage: matmul_bench [--isa scalar|avx2|avx512] [--type Q4_1] [--warm] [--cold]
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -10,10 +10,6 @@
 
 #include "base/aligned_buffer.h"
 #include "kernels/kernels.h"
-#include "kernels/scalar/scalar.h"
-#if defined(__x86_64__)
-#include "kernels/avx2/avx2.h"
-#endif
 #include "quant/quant.h"
 
 namespace {
@@ -130,14 +126,14 @@ void measure(const kernels::KernelTable& table, TensorType type, const Weights& 
   }
   const double macs = static_cast<double>(weights.rows) * kDepth * n;
   const double bytes = static_cast<double>(n_panels) * static_cast<double>(weights.panel_bytes);
-  std::printf("%-7s %-4s n=%-3u %7.2f GB/s %7.2f GMAC/s %6.2f MAC/cycle\n", base::tensor_type_traits(type).name,
-              label, n, bytes / best / 1e9, macs / best / 1e9, macs / best / clock_hz());
+  std::printf("%-7s %-4s n=%-3u %7.2f GB/s %7.2f GMAC/s %6.2f MAC/cycle\n", base::tensor_type_traits(type).name, label,
+              n, bytes / best / 1e9, macs / best / 1e9, macs / best / clock_hz());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string isa = "avx2", only;
+  std::string isa = base::isa_name(base::best_isa()), only;
   bool warm = true, cold = true;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
@@ -146,22 +142,25 @@ int main(int argc, char** argv) {
     if (flag == "--warm") cold = false;
     if (flag == "--cold") warm = false;
   }
-  kernels::KernelTable table{};
-  kernels::scalar::fill_matmul(table);
-#if defined(__x86_64__)
-  if (isa == "avx2" && __builtin_cpu_supports("avx2")) kernels::avx2::fill_matmul(table);
-#endif
+  const kernels::KernelTable* table = nullptr;
+  for (const base::Isa path : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
+    if (isa == base::isa_name(path)) table = kernels::kernel_table(path);
+  }
+  if (table == nullptr) {
+    std::fprintf(stderr, "no path %s here\n", isa.c_str());
+    return 1;
+  }
   std::printf("isa %s, clock %.2f GHz, k %u, one thread\n", isa.c_str(), clock_hz() / 1e9, kDepth);
   for (TensorType type : kTypes) {
     if (!only.empty() && only != base::tensor_type_traits(type).name) continue;
     if (warm) {
       const Weights weights = make_weights(type, kWarmBytes);
-      for (uint32_t n : kColumns) measure(table, type, weights, n, "warm");
+      for (uint32_t n : kColumns) measure(*table, type, weights, n, "warm");
     }
     if (cold) {
       std::printf("read ceiling now %.2f GB/s\n", read_ceiling_gb_s());
       const Weights weights = make_weights(type, kColdBytes);
-      for (uint32_t n : {1u, 4u}) measure(table, type, weights, n, "cold");
+      for (uint32_t n : {1u, 4u}) measure(*table, type, weights, n, "cold");
     }
   }
   return 0;

@@ -24,16 +24,31 @@ namespace {
 constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
 
 #if defined(__x86_64__)
-bool detect_avx2() {
+/// The register state the operating system saves: XCR0, or 0 without XGETBV.
+unsigned saved_state() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return false;
-  const unsigned needed = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
-  if ((ecx & needed) != needed) return false;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & bit_OSXSAVE) == 0) return 0;
   unsigned xcr0 = 0, xcr0_high = 0;
   __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
-  if ((xcr0 & 0x6u) != 0x6u) return false;  // XMM and YMM state
+  return xcr0;
+}
+
+bool detect_avx2() {
+  constexpr unsigned kXmmYmm = 0x6;
+  if ((saved_state() & kXmmYmm) != kXmmYmm) return false;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kNeeded = bit_AVX | bit_FMA | bit_F16C;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kNeeded) != kNeeded) return false;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_AVX2) != 0;
+}
+
+bool detect_avx512() {
+  constexpr unsigned kMasksZmm = 0xE0;  // mask registers, upper halves of zmm 0–15, zmm 16–31
+  if (!detect_avx2() || (saved_state() & kMasksZmm) != kMasksZmm) return false;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  return (ebx & bit_AVX2) != 0;
+  constexpr unsigned kNeeded = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  return (ebx & kNeeded) == kNeeded && (ecx & bit_AVX512VNNI) != 0;
 }
 #endif
 
@@ -170,11 +185,22 @@ bool isa_available(Isa isa) {
       return false;
 #endif
     }
+    case Isa::kAvx512: {
+#if defined(__x86_64__)
+      static const bool available = detect_avx512();
+      return available;
+#else
+      return false;
+#endif
+    }
     default: return false;
   }
 }
 
-Isa best_isa() { return isa_available(Isa::kAvx2) ? Isa::kAvx2 : Isa::kScalar; }
+Isa best_isa() {
+  if (isa_available(Isa::kAvx512)) return Isa::kAvx512;
+  return isa_available(Isa::kAvx2) ? Isa::kAvx2 : Isa::kScalar;
+}
 
 ThreadBudget default_threads() {
   const unsigned reported = std::thread::hardware_concurrency();

@@ -9,7 +9,8 @@ namespace lutra::base {
 enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kNeon = 3 };
 
 const char* isa_name(Isa isa);
-/// The best path this CPU and operating system can run among those compiled in (avx2 needs FMA and F16C too).
+/// The best path this CPU and operating system can run among those compiled in. avx2 needs FMA and F16C too, avx512
+/// the F, BW, DQ, VL and VNNI parts besides.
 Isa best_isa();
 /// True when the CPU can run the path and this build has it.
 bool isa_available(Isa isa);

@@ -3,6 +3,7 @@
 #include "kernels/scalar/scalar.h"
 #if defined(__x86_64__)
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx512/avx512.h"
 #endif
 
 namespace lutra::kernels {
@@ -30,6 +31,14 @@ KernelTable make_avx2_table() {
   avx2::fill_select(table);
   return table;
 }
+
+/// What AVX-512 does not do faster stays AVX2's function.
+KernelTable make_avx512_table() {
+  KernelTable table = make_avx2_table();
+  table.isa = base::Isa::kAvx512;
+  avx512::fill_matmul(table);
+  return table;
+}
 #endif
 
 }  // namespace
@@ -49,8 +58,15 @@ const KernelTable* kernel_table(base::Isa isa) {
       return nullptr;
 #endif
     }
-    default:
+    case base::Isa::kAvx512: {
+#if defined(__x86_64__)
+      static const KernelTable table = make_avx512_table();
+      return &table;
+#else
       return nullptr;
+#endif
+    }
+    default: return nullptr;
   }
 }
 

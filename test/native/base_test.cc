@@ -23,12 +23,17 @@ namespace {
 void test_cpu() {
   CHECK(isa_available(Isa::kScalar));
   CHECK(isa_available(best_isa()));
-  CHECK(!isa_available(Isa::kAvx512));
   CHECK_EQ(std::string(isa_name(Isa::kAvx2)), "avx2");
 #if defined(__x86_64__)
   const bool expected =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   CHECK_EQ(isa_available(Isa::kAvx2), expected);
+  const bool expected_512 = expected && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512vnni");
+  CHECK_EQ(isa_available(Isa::kAvx512), expected_512);
+  CHECK_EQ(std::string(isa_name(Isa::kAvx512)), "avx512");
+  CHECK(!expected_512 || best_isa() == Isa::kAvx512);
 #endif
   const ThreadBudget budget = default_threads();
   CHECK(budget.threads >= 1);

@@ -50,8 +50,8 @@ bool same_bits(const float* a, const float* b, size_t n) {
 std::vector<float> awkward_values(size_t n, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0.0f, 6.0f);
-  const float special[] = {0.0f,   -0.0f,  1e-45f,  -3e-39f, 90.0f, -90.0f, -104.5f,
-                           200.0f, -200.0f, 1e20f, -1e20f,  kInf,  -kInf,  kNan};
+  const float special[] = {0.0f,   -0.0f,   1e-45f, -3e-39f, 90.0f, -90.0f, -104.5f,
+                           200.0f, -200.0f, 1e20f,  -1e20f,  kInf,  -kInf,  kNan};
   std::vector<float> x(n);
   for (float& v : x) v = random() % 8 == 0 ? special[random() % std::size(special)] : normal(random);
   return x;
@@ -347,7 +347,11 @@ void test_top_k() {
 
 int main() {
   CHECK(scalar_table() != nullptr);
-  CHECK(kernel_table(Isa::kAvx512) == nullptr);
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+    const KernelTable* table = kernel_table(isa);
+    CHECK_EQ(table != nullptr, lutra::base::isa_available(isa));
+    CHECK(table == nullptr || table->isa == isa);
+  }
   for (const KernelTable* table : all_tables()) std::printf("path: %s\n", lutra::base::isa_name(table->isa));
   test_bit_equality();
   test_lane_independence();

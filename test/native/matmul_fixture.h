@@ -119,9 +119,9 @@ struct ScaleFields {
   int first, second;  ///< byte offsets of the fp16 fields in a block (−1: none)
 };
 constexpr ScaleFields kScaleFields[] = {
-    {TensorType::Q4_0, 0, -1},   {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1},   {TensorType::Q5_1, 0, 2},
-    {TensorType::Q8_0, 0, -1},   {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
-    {TensorType::Q5_K, 0, 2},    {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
+    {TensorType::Q4_0, 0, -1}, {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1},   {TensorType::Q5_1, 0, 2},
+    {TensorType::Q8_0, 0, -1}, {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
+    {TensorType::Q5_K, 0, 2},  {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
 };
 
 inline bool is_float(TensorType type) {

@@ -1,5 +1,5 @@
-// Packed matmul: the scalar twin against double precision, AVX2 against the scalar twin bit for bit, columns against
-// themselves alone, hostile codes and activations; every array ends or starts at an inaccessible page.
+// Packed matmul: the scalar twin against double precision, every SIMD path against the scalar twin bit for bit, columns
+// against themselves alone, hostile codes and activations; every array ends or starts at an inaccessible page.
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -8,10 +8,6 @@
 #include "check.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar/matmul_lanes.h"
-#include "kernels/scalar/scalar.h"
-#if defined(__x86_64__)
-#include "kernels/avx2/avx2.h"
-#endif
 #include "matmul_fixture.h"
 #include "quant/quant.h"
 
@@ -22,14 +18,13 @@ using namespace matmul_fixture;
 using kernels::KernelTable;
 using kernels::MatmulArgs;
 
-constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,  TensorType::BF16,   TensorType::Q4_0,
-                                 TensorType::Q4_1, TensorType::Q5_0, TensorType::Q5_1,   TensorType::Q8_0,
-                                 TensorType::Q2_K, TensorType::Q3_K, TensorType::Q4_K,   TensorType::Q5_K,
+constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,    TensorType::BF16,  TensorType::Q4_0,
+                                 TensorType::Q4_1, TensorType::Q5_0,   TensorType::Q5_1,  TensorType::Q8_0,
+                                 TensorType::Q2_K, TensorType::Q3_K,   TensorType::Q4_K,  TensorType::Q5_K,
                                  TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
 
-KernelTable scalar_table{};
-KernelTable simd_table{};
-bool have_simd = false;
+/// Every path of this machine, the scalar one first.
+std::vector<const KernelTable*> tables;
 
 struct Matrix {
   TensorType type;
@@ -37,7 +32,10 @@ struct Matrix {
   std::vector<uint8_t> gguf, panels;
 
   Matrix(TensorType t, uint32_t n_rows, uint32_t n_k, Codes codes, bool tiny, std::mt19937& random)
-      : type(t), rows(n_rows), k(n_k), gguf(gguf_rows(t, n_rows, n_k, codes, tiny, random)),
+      : type(t),
+        rows(n_rows),
+        k(n_k),
+        gguf(gguf_rows(t, n_rows, n_k, codes, tiny, random)),
         panels(pack(t, gguf, n_rows, n_k)) {}
 };
 
@@ -106,18 +104,20 @@ double worst_error(const Matrix& m, const Activations& a, const std::vector<floa
 
 void report(const char* what, const Matrix& m, uint32_t n, bool ok) {
   if (!ok) {
-    std::fprintf(stderr, "%s: type %s rows %u k %u n %u\n", what,
-                 base::tensor_type_traits(m.type).name, m.rows, m.k, n);
+    std::fprintf(stderr, "%s: type %s rows %u k %u n %u\n", what, base::tensor_type_traits(m.type).name, m.rows, m.k,
+                 n);
   }
   CHECK(ok);
 }
 
 void compare(const Matrix& m, const Activations& a, Touch touch) {
-  const std::vector<float> scalar = run_all(scalar_table, m, a, touch);
+  const std::vector<float> scalar = run_all(*tables[0], m, a, touch);
   const double error = worst_error(m, a, scalar, Against::kCodes);
   // Float types add k products, quantised ones two terms a block; offsets can be several times the sum they correct.
   report("scalar against double", m, a.n, error <= (is_float(m.type) ? 2e-6 : 3e-6));
-  if (have_simd) report("simd against scalar", m, a.n, same_bits(run_all(simd_table, m, a, touch), scalar));
+  for (size_t t = 1; t < tables.size(); ++t) {
+    report(base::isa_name(tables[t]->isa), m, a.n, same_bits(run_all(*tables[t], m, a, touch), scalar));
+  }
 }
 
 bool takes(TensorType type, uint32_t k) { return k % base::tensor_type_traits(type).block_elements == 0; }
@@ -125,7 +125,7 @@ bool takes(TensorType type, uint32_t k) { return k % base::tensor_type_traits(ty
 void all_shapes() {
   std::mt19937 random(11);
   constexpr uint32_t kRows[] = {1, 2, 3, 5, 7, 8, 9, 16, 17};
-  constexpr uint32_t kColumns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17};
+  constexpr uint32_t kColumns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
   for (TensorType type : kTypes) {
     uint32_t turn = 0;
     for (uint32_t k : {32u, 256u, 576u, 768u}) {
@@ -147,8 +147,7 @@ void columns_are_independent() {
   for (TensorType type : kTypes) {
     const Matrix m(type, 29, 768, Codes::kRandom, false, random);
     const Activations a(17, 768, random_floats(17 * 768, random));
-    for (const KernelTable* table : {&scalar_table, &simd_table}) {
-      if (table == &simd_table && !have_simd) continue;
+    for (const KernelTable* table : tables) {
       const std::vector<float> together = run_all(*table, m, a, Touch::kEnd);
       for (uint32_t n : {1u, 2u, 5u}) {
         for (uint32_t c = 0; c + n <= 17; c += n) {
@@ -166,8 +165,7 @@ void writes_only_its_rows() {
   for (TensorType type : kTypes) {
     const Matrix m(type, 37, 256, Codes::kRandom, false, random);
     const Activations a(9, 256, random_floats(9 * 256, random));
-    for (const KernelTable* table : {&scalar_table, &simd_table}) {
-      if (table == &simd_table && !have_simd) continue;
+    for (const KernelTable* table : tables) {
       const std::vector<float> whole = run_all(*table, m, a, Touch::kEnd);
       for (uint32_t begin : {0u, 1u, 4u}) {
         for (uint32_t end = begin; end <= 5; ++end) {
@@ -272,7 +270,7 @@ void quantising_costs_little() {
   for (TensorType type : kTypes) {
     const Matrix m(type, 24, 1536, Codes::kRandom, false, random);
     const Activations a(5, 1536, random_floats(5 * 1536, random));
-    const double error = worst_error(m, a, run_all(scalar_table, m, a, Touch::kEnd), Against::kFloats);
+    const double error = worst_error(m, a, run_all(*tables[0], m, a, Touch::kEnd), Against::kFloats);
     report("products of floats", m, 5, error <= 1e-5);
   }
 }
@@ -289,12 +287,10 @@ void many_columns() {
 }  // namespace
 
 int main() {
-  kernels::scalar::fill_matmul(scalar_table);
-#if defined(__x86_64__)
-  have_simd = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  if (have_simd) kernels::avx2::fill_matmul(simd_table);
-#endif
-  if (!have_simd) std::printf("no AVX2 here: only the scalar twin is tested\n");
+  for (const base::Isa isa : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
+    if (const KernelTable* table = kernels::kernel_table(isa)) tables.push_back(table);
+  }
+  for (const KernelTable* table : tables) std::printf("path: %s\n", base::isa_name(table->isa));
   all_shapes();
   columns_are_independent();
   writes_only_its_rows();

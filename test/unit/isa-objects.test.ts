@@ -1,4 +1,4 @@
-// Baseline objects hold no AVX code, and AVX2 objects share no inline function with them. Both are read from what the
+// Baseline objects hold no AVX code, AVX2 objects no AVX-512 code, and no path shares an inline function with another. Both are read from what the
 // CMake build left in build/. An older CPU would die of the first, and the linker may pick the AVX2 copy of the second.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -10,6 +10,7 @@ import t from "tap";
 const build = resolve(dirname(fileURLToPath(import.meta.url)), "../../build");
 const core = join(build, "liblutra_core.a");
 const avx2 = join(build, "liblutra_avx2.a");
+const avx512 = join(build, "liblutra_avx512.a");
 
 function missing(): string | false {
   if (process.arch !== "x64") return `no AVX on ${process.arch}`;
@@ -27,8 +28,19 @@ function run(tool: string, ...args: string[]): string {
 const bmi = /^(andn|bextr|blsi|blsr|blsmsk|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx)$/;
 const virtualisation = /^(verr|verw|vm[a-z]+)$/;
 
-/** Instructions of a file that a baseline x86-64 CPU does not have, as "symbol: instruction". */
-function findAvx(file: string): string[] {
+/** A test of one instruction, given its text and its mnemonic. */
+type Needs = (instruction: string, mnemonic: string) => boolean;
+
+const needsAvx: Needs = (instruction, mnemonic) => {
+  const vex = mnemonic.startsWith("v") && !virtualisation.test(mnemonic);
+  return vex || bmi.test(mnemonic) || /%[yz]mm\d/.test(instruction);
+};
+
+/** Mask registers, 512 bits, registers 16 to 31, embedded broadcasts. */
+const needsAvx512: Needs = (instruction) => /%zmm\d|%k[0-7]\b|%[xy]mm(1[6-9]|2\d|3[01])|\{1to\d+\}/.test(instruction);
+
+/** Instructions of a file that an older x86-64 CPU does not have, as "symbol: instruction". */
+function findInstructions(file: string, needs: Needs): string[] {
   const found: string[] = [];
   let symbol = "";
   for (const line of run("objdump", "-d", "--no-show-raw-insn", file).split("\n")) {
@@ -37,11 +49,12 @@ function findAvx(file: string): string[] {
     const instruction = /^\s*[0-9a-f]+:\s+(.+)$/.exec(line)?.[1];
     if (!instruction) continue;
     const mnemonic = instruction.split(/\s+/)[0]!;
-    const vex = mnemonic.startsWith("v") && !virtualisation.test(mnemonic);
-    if (vex || bmi.test(mnemonic) || /%[yz]mm\d/.test(instruction)) found.push(`${symbol}: ${instruction}`);
+    if (needs(instruction, mnemonic)) found.push(`${symbol}: ${instruction}`);
   }
   return found;
 }
+
+const findAvx = (file: string) => findInstructions(file, needsAvx);
 
 /** Symbols a linker may take from any object that has them: inline functions, templates, vague linkage. */
 function weakSymbols(file: string): string[] {
@@ -62,10 +75,26 @@ t.test("baseline objects have no AVX code", { skip: missing() }, (t) => {
   t.end();
 });
 
-t.test("AVX2 objects share no inline symbol with baseline ones", { skip: missing() }, (t) => {
+t.test("AVX2 objects have no AVX-512 code", { skip: missing() }, (t) => {
+  t.same(findInstructions(avx2, needsAvx512).slice(0, 5), []);
+  t.ok(
+    findInstructions(avx512, needsAvx512).length > 100,
+    "the AVX-512 library does hold some, so the search finds it",
+  );
+  t.end();
+});
+
+t.test("the objects of a path share no inline symbol with the others", { skip: missing() }, (t) => {
   const baseline = new Set([core, ...addonObjects()].flatMap(weakSymbols));
-  const shared = weakSymbols(avx2).filter((symbol) => baseline.has(symbol));
-  t.same(shared, []);
+  t.same(
+    [avx2, avx512].flatMap(weakSymbols).filter((symbol) => baseline.has(symbol)),
+    [],
+  );
+  const narrower = new Set(weakSymbols(avx2));
+  t.same(
+    weakSymbols(avx512).filter((symbol) => narrower.has(symbol)),
+    [],
+  );
   t.ok(findAvx(avx2).length > 100, "the AVX2 library does hold AVX code, so the search can find some");
   t.end();
 });

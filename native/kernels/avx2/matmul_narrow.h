@@ -10,26 +10,23 @@
 
 #include <cstdint>
 
+#include "kernels/avx2/matmul_codes.h"
 #include "kernels/avx2/matmul_sweep.h"
-#include "kernels/avx2/matmul_units.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-template <const PanelShape& kPanel, int kZero>
+template <typename Dots, const PanelShape& kPanel, int kZero>
 struct NarrowTile {
+  static constexpr int kMaxTile = Dots::kMaxTile;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
   static constexpr uint32_t kUnits = kPanel.elements / 32;
 
-  /// Sub-scales of a unit, each half's in both int16 of a lane, and its float offsets.
+  /// Sub-scales of a unit's halves, int32, and their float offsets.
   struct Scales {
     __m256i first, second;
     __m256 offset_first, offset_second;
   };
-
-  static LUTRA_INLINE __m256i both_halves(__m256i scale) {
-    return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xAA);
-  }
 
   static LUTRA_INLINE __m256 offset(__m256i scale_or_min, __m256 d, __m256 min) {
     const __m256 value = _mm256_cvtepi32_ps(scale_or_min);
@@ -43,12 +40,12 @@ struct NarrowTile {
       const __m256i first = _mm256_cvtepu8_epi32(load_eight_bytes(bytes));
       const __m256i second = _mm256_cvtepu8_epi32(load_eight_bytes(bytes + 8));
       const __m256i low = _mm256_set1_epi32(15);
-      return {both_halves(_mm256_and_si256(first, low)), both_halves(_mm256_and_si256(second, low)),
-              offset(_mm256_srli_epi32(first, 4), d, min), offset(_mm256_srli_epi32(second, 4), d, min)};
+      return {_mm256_and_si256(first, low), _mm256_and_si256(second, low), offset(_mm256_srli_epi32(first, 4), d, min),
+              offset(_mm256_srli_epi32(second, 4), d, min)};
     } else {
       const __m256i first = _mm256_cvtepi8_epi32(load_eight_bytes(bytes));
       const __m256i second = _mm256_cvtepi8_epi32(load_eight_bytes(bytes + 8));
-      return {both_halves(first), both_halves(second), offset(first, d, min), offset(second, d, min)};
+      return {first, second, offset(first, d, min), offset(second, d, min)};
     }
   }
 
@@ -57,14 +54,15 @@ struct NarrowTile {
                                 __m256* acc) {
     const uint8_t* bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes;
     const Scales scales = load_scales(super_block, u, d, min);
-    __m256i high[kColumns], low[kColumns];
-    dot_scaled<kPanel.low, kPanel.high, kColumns>(bytes, columns, scales.first, scales.second, high, low);
-#pragma GCC unroll 8
+    const typename Dots::template Narrow<kPanel.low, kPanel.high, kColumns> dots(bytes, columns, scales.first,
+                                                                                 scales.second);
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
       const __m256 d_a = _mm256_broadcast_ss(columns.d + c * columns.blocks);
       const float* s16 = columns.s16 + c * columns.blocks * 2;
+      const PlaneSums sums = dots.planes(columns, c);
       const __m256 sum =
-          _mm256_fmadd_ps(_mm256_cvtepi32_ps(high[c]), _mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(low[c]));
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums.high), _mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(sums.low));
       acc[c] = _mm256_fmadd_ps(sum, _mm256_mul_ps(d, d_a), acc[c]);
       acc[c] = _mm256_fmadd_ps(scales.offset_first, _mm256_broadcast_ss(s16), acc[c]);
       acc[c] = _mm256_fmadd_ps(scales.offset_second, _mm256_broadcast_ss(s16 + 1), acc[c]);
@@ -77,14 +75,14 @@ struct NarrowTile {
     const uint64_t k = args.k;
     Columns columns(args.activations, column, k);
     __m256 acc[kColumns];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();
     for (uint64_t k0 = 0; k0 < k; k0 += kPanel.elements, weights += kPanel.bytes) {
       const __m256 d = load_halves(weights);
       const __m256 min = kHasMin ? load_halves(weights + kPanel.min_offset) : d;
       for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) unit<kColumns>(weights, u, d, min, columns, acc);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) store_rows(args, panel, column + static_cast<uint32_t>(c), acc[c]);
   }
 };

@@ -1,9 +1,10 @@
 // How a matmul walks panels and columns, for every weight type: columns are cut into blocks whose activations stay in
-// L2, a block is swept panel by panel, and a panel's columns are taken in tiles of at most kMaxTile whose sizes
+// L2, a block is swept panel by panel, and a panel's columns are taken in tiles of at most Tile::kMaxTile whose sizes
 // differ by at most one (so 9 columns are 5 + 4, not 8 + 1). A single column, too, takes one panel at a time:
-// consecutive panels are one sequential stream, which from cold memory ran about twice as fast as two panels interleaved (Q4_1, one
-// thread, a busy machine: 5–9 against 2.5–4.3 GB/s) and equally fast from cache, where out-of-order execution hides the
-// FMA chain. Each output is computed by the same operations in the same order whatever tile it falls in.
+// consecutive panels are one sequential stream, which from cold memory ran about twice as fast as two panels
+// interleaved (Q4_1, one thread, a busy machine: 5–9 against 2.5–4.3 GB/s) and equally fast from cache, where
+// out-of-order execution hides the FMA chain. Each output is computed by the same operations in the same order whatever
+// tile it falls in.
 #pragma once
 
 #include <immintrin.h>
@@ -15,15 +16,12 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Columns of a tile: unpacking shared eight times outweighs accumulators kept in memory. GMAC/s at n = 64 with
-/// 4, 6 and 8 columns: Q4_1 63, 66, 67; Q5_K 54, 58, 61; Q6_K 47, 49, 51; Q8_0 35, 35, 34.
-constexpr uint32_t kMaxTile = 8;
 /// Bytes of planes of a column block: half of a 512 KiB L2 holds them beside the weights of a chunk of panels.
 constexpr uint64_t kColumnBlockBytes = 192 * 1024;
 
 struct Split {
   uint32_t parts;
-  uint32_t size;   ///< of each part, or one more for the first `larger`
+  uint32_t size;  ///< of each part, or one more for the first `larger`
   uint32_t larger;
 };
 
@@ -50,22 +48,17 @@ inline void store_rows(const MatmulArgs& args, uint32_t panel, uint32_t column, 
 }
 
 /// Tile::run<kColumns>(args, panel, column) computes kColumns outputs of one panel's 8 rows.
-template <typename Tile>
+template <typename Tile, int kColumns = 1>
 inline void run_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, uint32_t n_columns) {
-  switch (n_columns) {
-    case 1: return Tile::template run<1>(args, panel, column);
-    case 2: return Tile::template run<2>(args, panel, column);
-    case 3: return Tile::template run<3>(args, panel, column);
-    case 4: return Tile::template run<4>(args, panel, column);
-    case 5: return Tile::template run<5>(args, panel, column);
-    case 6: return Tile::template run<6>(args, panel, column);
-    case 7: return Tile::template run<7>(args, panel, column);
-    default: return Tile::template run<8>(args, panel, column);
+  if constexpr (kColumns < Tile::kMaxTile) {
+    if (n_columns != kColumns) return run_tile<Tile, kColumns + 1>(args, panel, column, n_columns);
   }
+  Tile::template run<kColumns>(args, panel, column);
 }
 
 template <typename Tile>
-inline void sweep(const MatmulArgs& args) {
+void sweep(const MatmulArgs& args) noexcept {
+  constexpr uint32_t kMaxTile = Tile::kMaxTile;
   const uint64_t fitting = kColumnBlockBytes / (2ull * args.k + 1);
   const Split blocks = split_evenly(args.n, fitting < kMaxTile ? kMaxTile : static_cast<uint32_t>(fitting));
   uint32_t block_begin = 0;

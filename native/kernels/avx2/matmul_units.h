@@ -7,91 +7,18 @@
 //   6-bit 2·254·63 = 32004;
 //   signed bytes, |w| ≤ 128: 254·128 = 32512, never added in int16. All < 32768.
 // Int32: a unit's 256·high + low sum is at most 32·128·(256·127 + 127) = 133.7e6 < 2^27, so vpmaddwd with 256 may
-// join the planes. With sub-scales of up to 128 only one plane fits, 32·63·127·128 = 32.8e6 < 2^25: those planes stay apart.
+// join the planes. With sub-scales of up to 128 only one plane fits, 32·63·127·128 = 32.8e6 < 2^25: those planes stay
+// apart.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#include "kernels/kernels.h"
-#include "kernels/panel_layout.h"
-
-#define LUTRA_INLINE inline __attribute__((always_inline))
+#include "kernels/avx2/matmul_codes.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
-
-/// Activations of a tile of columns at one unit. A block of planes is 64 bytes: 32 high, 32 low.
-struct Columns {
-  const int8_t* planes;
-  const float* d;
-  const float* s;
-  const float* s16;
-  uint64_t blocks;  ///< per column: the stride between columns
-
-  LUTRA_INLINE Columns(const PlaneActivations& a, uint64_t column, uint64_t k)
-      : planes(a.planes + column * 2 * k), d(a.d + column * (k / 32)), s(a.s + column * (k / 32)),
-        s16(a.s16 + column * (k / 16)), blocks(k / 32) {}
-  LUTRA_INLINE const int8_t* high(int c) const { return planes + static_cast<uint64_t>(c) * blocks * 64; }
-  LUTRA_INLINE const int8_t* low(int c) const { return high(c) + 32; }
-  LUTRA_INLINE void advance() {
-    planes += 64;
-    d += 1;
-    s += 1;
-    s16 += 2;
-  }
-};
-
-LUTRA_INLINE __m256i load_vector(const uint8_t* bytes) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
-}
-
-/// Four bytes in every 32-bit lane; the builtin copy compiles to one vpbroadcastd load.
-LUTRA_INLINE __m256i broadcast4(const void* bytes) {
-  int word;
-  __builtin_memcpy(&word, bytes, sizeof word);
-  return _mm256_set1_epi32(word);
-}
-
-LUTRA_INLINE __m256 load_halves(const uint8_t* bytes) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
-}
-
-LUTRA_INLINE __m128i load_eight_bytes(const uint8_t* bytes) {
-  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
-}
-
-/// Bits of each byte moved left by kShift (right when negative), then masked: a byte shift.
-template <int kShift>
-LUTRA_INLINE __m256i shifted(__m256i bytes, __m256i mask) {
-  if constexpr (kShift > 0) return _mm256_and_si256(_mm256_slli_epi16(bytes, kShift), mask);
-  if constexpr (kShift < 0) return _mm256_and_si256(_mm256_srli_epi16(bytes, -kShift), mask);
-  return _mm256_and_si256(bytes, mask);
-}
-
-/// Unsigned codes of vector j = 4·kHalf + kI of a unit.
-template <LowBits kLow, HighBits kHigh, int kHalf, int kI>
-LUTRA_INLINE __m256i load_codes(const uint8_t* unit) {
-  constexpr int kHighBytes = kHigh == HighBits::kNone ? 0 : kHigh == HighBits::kOne ? 32 : 64;
-  constexpr int kLowWidth = kLow == LowBits::kNibble ? 4 : 2;
-  __m256i codes;
-  if constexpr (kLow == LowBits::kNibble) {
-    codes = shifted<-4 * kHalf>(load_vector(unit + kHighBytes + 32 * kI), _mm256_set1_epi8(15));
-  } else {
-    codes = shifted<-2 * kI>(load_vector(unit + kHighBytes + 32 * kHalf), _mm256_set1_epi8(3));
-  }
-  if constexpr (kHigh == HighBits::kOne) {
-    constexpr int kBit = 4 * kHalf + kI;
-    const __m256i high = shifted<kLowWidth - kBit>(load_vector(unit), _mm256_set1_epi8(1 << kLowWidth));
-    codes = _mm256_or_si256(codes, high);
-  }
-  if constexpr (kHigh == HighBits::kTwo) {
-    const __m256i high = shifted<kLowWidth - 2 * kI>(load_vector(unit + 32 * kHalf), _mm256_set1_epi8(3 << kLowWidth));
-    codes = _mm256_or_si256(codes, high);
-  }
-  return codes;
-}
 
 /// Four code vectors of half a unit (16 k).
 struct HalfCodes {
@@ -126,8 +53,8 @@ LUTRA_INLINE __m256i dot_four(const HalfCodes& codes, const int8_t* a) {
 
 /// 256·high + low, pairs of int16 partial sums joined to int32.
 LUTRA_INLINE __m256i join_planes(__m256i high, __m256i low) {
-  return settled(_mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
-                                  _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
+  return settled(
+      _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)), _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
 }
 
 /// sums[c] = int32 Σ code·(256·high + low) of the unit, 4- and 5-bit codes. 4-bit partial sums of both halves fit
@@ -179,8 +106,7 @@ LUTRA_INLINE void dot_bytes(const uint8_t* unit, const Columns& columns, __m256i
 /// sums[c] = int32 Σ table[code]·(256·high + low) of a unit of 4-bit table indices.
 template <int kColumns>
 LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i* sums) {
-  const __m256i table =
-      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m256i packed = load_vector(unit + 32 * i);
@@ -223,6 +149,37 @@ LUTRA_INLINE void dot_scaled(const uint8_t* unit, const Columns& columns, __m256
     low[c] = _mm256_add_epi32(low[c], dot_half_scaled<kHigh>(second, columns.low(c) + 16, scale_second));
   }
 }
+
+/// The products of one unit, as the tiles of matmul_wide.h and matmul_narrow.h ask for them.
+struct MaddDots {
+  /// Columns of a tile: unpacking shared eight times outweighs accumulators kept in memory. GMAC/s at n = 64 with
+  /// 4, 6 and 8 columns: Q4_1 63, 66, 67; Q5_K 54, 58, 61; Q6_K 47, 49, 51; Q8_0 35, 35, 34.
+  static constexpr int kMaxTile = 8;
+
+  /// sum(c) = int32 Σ w·(256·high + low) of column c.
+  template <LowBits kLow, HighBits kHigh, Codes kCodes, int kColumns>
+  struct Wide {
+    __m256i sums[kColumns];
+
+    LUTRA_INLINE Wide(const uint8_t* unit, const Columns& columns) {
+      if constexpr (kCodes == Codes::kUnsigned) dot_unsigned<kLow, kHigh, kColumns>(unit, columns, sums);
+      if constexpr (kCodes == Codes::kSignedByte) dot_bytes<kColumns>(unit, columns, sums);
+      if constexpr (kCodes == Codes::kTable) dot_table<kColumns>(unit, columns, sums);
+    }
+    LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
+  };
+
+  /// planes(c) = int32 scale_first · Σ_{k<16} code·a + scale_second · Σ_{k≥16} code·a of each plane; int32 scales.
+  template <LowBits kLow, HighBits kHigh, int kColumns>
+  struct Narrow {
+    __m256i high[kColumns], low[kColumns];
+
+    LUTRA_INLINE Narrow(const uint8_t* unit, const Columns& columns, __m256i scale_first, __m256i scale_second) {
+      dot_scaled<kLow, kHigh, kColumns>(unit, columns, both_halves(scale_first), both_halves(scale_second), high, low);
+    }
+    LUTRA_INLINE PlaneSums planes(const Columns&, int c) const { return {high[c], low[c]}; }
+  };
+};
 
 }  // namespace
 }  // namespace lutra::kernels::avx2

@@ -7,16 +7,15 @@
 
 #include <cstdint>
 
+#include "kernels/avx2/matmul_codes.h"
 #include "kernels/avx2/matmul_sweep.h"
-#include "kernels/avx2/matmul_units.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-enum class Codes { kUnsigned, kSignedByte, kTable };
-
-template <const PanelShape& kPanel, Codes kCodes, int kZero>
+template <typename Dots, const PanelShape& kPanel, Codes kCodes, int kZero>
 struct WideTile {
+  static constexpr int kMaxTile = Dots::kMaxTile;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
   static constexpr bool kHasOffset = kHasMin || kZero != 0;
   static constexpr uint32_t kUnits = kPanel.elements / 32;
@@ -26,16 +25,13 @@ struct WideTile {
   static LUTRA_INLINE void unit(const uint8_t* super_block, uint32_t u, __m256 d, __m256 min, const Columns& columns,
                                 __m256* acc) {
     const uint8_t* bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes;
-    __m256i sums[kColumns];
-    if constexpr (kCodes == Codes::kUnsigned) dot_unsigned<kPanel.low, kPanel.high, kColumns>(bytes, columns, sums);
-    if constexpr (kCodes == Codes::kSignedByte) dot_bytes<kColumns>(bytes, columns, sums);
-    if constexpr (kCodes == Codes::kTable) dot_table<kColumns>(bytes, columns, sums);
+    const typename Dots::template Wide<kPanel.low, kPanel.high, kCodes, kColumns> dots(bytes, columns);
     const __m256 w = scale(super_block, u, d);
     const __m256 m = offset(super_block, u, d, min);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
       const __m256 factor = _mm256_mul_ps(w, _mm256_broadcast_ss(columns.d + c * columns.blocks));
-      acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[c]), factor, acc[c]);
+      acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.sum(columns, c)), factor, acc[c]);
       if constexpr (kHasOffset) {
         acc[c] = _mm256_fmadd_ps(m, _mm256_broadcast_ss(columns.s + c * columns.blocks), acc[c]);
       }
@@ -48,14 +44,14 @@ struct WideTile {
     const uint64_t k = args.k;
     Columns columns(args.activations, column, k);
     __m256 acc[kColumns];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();
     for (uint64_t k0 = 0; k0 < k; k0 += kPanel.elements, weights += kPanel.bytes) {
       const __m256 d = load_halves(weights);
       const __m256 min = kHasMin ? load_halves(weights + kPanel.min_offset) : d;
       for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) unit<kColumns>(weights, u, d, min, columns, acc);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) store_rows(args, panel, column + static_cast<uint32_t>(c), acc[c]);
   }
 

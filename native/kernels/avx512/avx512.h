@@ -1,0 +1,11 @@
+// The AVX-512 path: AVX2's table with the matmul of quantised types replaced. These functions only take addresses, but
+// they live in objects built with AVX-512 flags: call them after base::isa_available(Isa::kAvx512) said yes.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lutra::kernels::avx512 {
+
+void fill_matmul(KernelTable& table) noexcept;  // table.matmul[] of the quantised types
+
+}  // namespace lutra::kernels::avx512

@@ -1,0 +1,10 @@
+// Matmul of the 256-element super-block types. Scalar twin: scalar/matmul.cc, equal bit for bit.
+#include "kernels/avx2/matmul_types.h"
+#include "kernels/avx512/matmul_families.h"
+#include "kernels/avx512/matmul_units.h"
+
+namespace lutra::kernels::avx512 {
+
+void fill_matmul_k(KernelTable& table) noexcept { avx2::fill_k<VnniDots>(table); }
+
+}  // namespace lutra::kernels::avx512
