@@ -190,17 +190,15 @@ export class EngineLoop {
 
   private advanceScoring(request: LiveRequest, work: Scoring, w: number, position: number): void {
     const { targetLogits, logSumExp } = this.scheduler_.arrays;
-    work.accept(targetLogits[w] as number, logSumExp[w] as number);
-    if (position < request.sequence.length - 2) return;
-    this.forget(request);
-    const next = work.windows[++work.window];
-    if (next === undefined) this.post({ type: "scored", id: request.id, summary: work.summary() });
-    else {
-      try {
-        this.enqueue(request.id, request.slot, work, next);
-      } catch (thrown) {
-        this.fail(request.id, toLutraError(thrown));
-      }
+    try {
+      work.accept(targetLogits[w] as number, logSumExp[w] as number);
+      if (position < request.sequence.length - 2) return;
+      this.forget(request);
+      const next = work.windows[++work.window];
+      if (next === undefined) this.post({ type: "scored", id: request.id, summary: work.summary() });
+      else this.enqueue(request.id, request.slot, work, next);
+    } catch (thrown) {
+      this.fail(request.id, toLutraError(thrown));
     }
   }
 

@@ -2,6 +2,7 @@
  * One perplexity request in the worker. The text is cut into windows that do not overlap, each an independent sequence;
  * the first token of a window is given, every other token is scored once.
  */
+import { createError } from "../errors.js";
 import type { ScoreSummary } from "./protocol.js";
 
 export class Scoring {
@@ -18,8 +19,14 @@ export class Scoring {
     this.windows = windows;
   }
 
+  /** @throws E_NONFINITE */
   accept(targetLogit: number, logSumExp: number): void {
-    this.logprobs_.push(targetLogit - logSumExp);
+    const logprob = targetLogit - logSumExp;
+    if (!Number.isFinite(logprob)) {
+      const found = `target logit ${targetLogit}, log-sum-exp ${logSumExp}`;
+      throw createError("E_NONFINITE", `the text cannot be scored: logits are not finite (${found})`);
+    }
+    this.logprobs_.push(logprob);
   }
 
   summary(): ScoreSummary {

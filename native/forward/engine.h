@@ -59,7 +59,8 @@ class Engine {
                                                       const EngineOptions& options);
 
   /// Runs one step; `wanted` gets the number of wanted rows. Codes: INVALID_OPTION (a row, position, page or bias out
-  /// of range, naming it), INVALID_TOKEN, ABORTED (rows may be run again), E_NONFINITE.
+  /// of range, naming it), INVALID_TOKEN, ABORTED (rows may be run again). A row whose logits are not
+  /// finite gives a log-sum-exp that is not: its caller refuses it, its neighbours in the step are not concerned.
   base::Status run(const Step& step, uint32_t& wanted);
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;

