@@ -11,11 +11,12 @@ void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, qua
     for (uint32_t i = 0; i < tile.n; ++i) {
       const uint64_t at = static_cast<uint64_t>(i) * tile.n_rows;
       const uint32_t t = tile.t_begin + i;
-      activate(tile.values + at, tile.second + at, tile.n_rows, hidden.row(t) + tile.row_begin);
-      if (hidden.can_quantize()) hidden.quantize(kernels, t, tile.row_begin, tile.row_begin + tile.n_rows);
+      float* const out = input.as_floats ? hidden.row(t) + tile.row_begin : tile.values + at;
+      activate(tile.values + at, tile.second + at, tile.n_rows, out);
+      if (!input.as_floats) hidden.quantize(kernels, t, tile.row_begin, tile.row_begin + tile.n_rows, out);
     }
   });
-  hidden.mark_quantized();
+  if (!input.as_floats) hidden.mark_quantized();
 }
 
 }  // namespace lutra::ffn

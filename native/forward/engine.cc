@@ -107,6 +107,7 @@ bool Engine::allocate() {
   const CheckedSize bytes = carve(nullptr);
   if (!bytes.valid()) return false;
   scratch_ = base::AlignedBuffer(bytes.value());
+  scratch_.prefer_huge_pages();
   if (scratch_.data() == nullptr) return false;
   carve(scratch_.data());
   spans_.reserve(options_.max_rows);
@@ -228,7 +229,7 @@ void Engine::norm(const float* weight) {
   h_.begin(rows_, dim);
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     kernels_.rms_norm(x_ + static_cast<uint64_t>(t) * dim, weight, dim, model_->hyper.rms_eps, h_.row(t));
-    if (h_.can_quantize()) h_.quantize(kernels_, t, 0, dim);
+    if (h_.can_quantize()) h_.quantize(kernels_, t, 0, dim, h_.row(t));
   });
   h_.mark_quantized();
 }
@@ -277,21 +278,21 @@ void Engine::attend(uint32_t layer) {
 }
 
 // The end of a branch: its last product, normed if the architecture says so, goes onto the residual stream.
-void Engine::add_product(const model::BoundStep& step, quant::Activations& in) {
+void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight) {
   const uint32_t dim = model_->hyper.dim;
-  if (step.norm_a == nullptr) {
-    return quant::multiply_tiles(team_, kernels_, in, step.a, nullptr, [&](const quant::ResultTile& tile) {
+  if (norm_weight == nullptr) {
+    return quant::multiply_tiles(team_, kernels_, in, matrix, nullptr, [&](const quant::ResultTile& tile) {
       for (uint32_t i = 0; i < tile.n; ++i) {
         float* x = x_ + static_cast<uint64_t>(tile.t_begin + i) * dim + tile.row_begin;
         kernels_.add(x, tile.values + static_cast<uint64_t>(i) * tile.n_rows, tile.n_rows);
       }
     });
   }
-  const quant::Product products[] = {{&step.a, branch_, dim}};
+  const quant::Product products[] = {{&matrix, branch_, dim}};
   quant::multiply(team_, kernels_, in, products);
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     float* row = branch_ + static_cast<uint64_t>(t) * dim;
-    kernels_.rms_norm(row, step.norm_a, dim, model_->hyper.rms_eps, row);
+    kernels_.rms_norm(row, norm_weight, dim, model_->hyper.rms_eps, row);
     kernels_.add(x_ + static_cast<uint64_t>(t) * dim, row, dim);
   });
 }
@@ -308,14 +309,15 @@ void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
     }
     case Op::kPosition: position(layer, step); return profile_.lap(Stage::kPosition);
     case Op::kAttend: attend(layer); return profile_.lap(Stage::kAttend);
-    case Op::kOutput: add_product(step, h_); return profile_.lap(Stage::kOutput);
+    case Op::kOutput: add_product(step.a, h_, step.norm_a); return profile_.lap(Stage::kOutput);
     case Op::kSwiglu:
     case Op::kGeglu: {
       const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
-      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation}, hidden_);
-      return profile_.lap(Stage::kGateUp);
+      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, step.c.takes_floats()}, hidden_);
+      profile_.lap(Stage::kGateUp);
+      add_product(step.c, hidden_, step.norm_a);
+      return profile_.lap(Stage::kDown);
     }
-    case Op::kDown: add_product(step, hidden_); return profile_.lap(Stage::kDown);
   }
 }
 

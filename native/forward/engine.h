@@ -87,7 +87,7 @@ class Engine {
   void norm(const float* weight);
   void position(uint32_t layer, const model::BoundStep& step);
   void attend(uint32_t layer);
-  void add_product(const model::BoundStep& step, quant::Activations& in);
+  void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight);
   template <typename F>
   void for_rows(uint32_t rows_per_chunk, F&& body);
   bool aborted(const Step& step) const;

@@ -59,17 +59,17 @@ enum class Op : uint8_t {
   kPosition,  ///< q = rms_norm(q) · a, k = rms_norm(k) · b, each head by itself, if named; q, k rotated; k, v cached
   kAttend,    ///< h = softmax(q·k) · v over what the layer sees
   kOutput,    ///< x += a·h, from q_dim back to dim; x += rms_norm(a·h) · b, if named
-  kSwiglu,    ///< g = silu(a·h) · (b·h)
-  kGeglu,     ///< g = gelu_tanh(a·h) · (b·h)
-  kDown,      ///< x += a·g; x += rms_norm(a·g) · b, if named
+  kSwiglu,    ///< x += c·(silu(a·h) · (b·h)); with a norm's d: x += rms_norm(c·(…)) · d
+  kGeglu,     ///< the same with gelu_tanh
 };
 
-/// One step of a layer. a, b, c are tensor names within the layer ("attn_q" is "blk.N.attn_q.weight").
+/// One step of a layer. a to d are tensor names within the layer ("attn_q" is "blk.N.attn_q.weight").
 struct LayerStep {
   Op op;
   const char* a = nullptr;
   const char* b = nullptr;
   const char* c = nullptr;
+  const char* d = nullptr;
 };
 
 struct Architecture {

@@ -15,8 +15,7 @@ Architecture qwen2_architecture() {
               {Op::kAttend},
               {Op::kOutput, "attn_output"},
               {Op::kNorm, "ffn_norm"},
-              {Op::kSwiglu, "ffn_gate", "ffn_up"},
-              {Op::kDown, "ffn_down"},
+              {Op::kSwiglu, "ffn_gate", "ffn_up", "ffn_down"},
           },
       .needs_qkv_bias = true,
       .read_special =

@@ -147,15 +147,15 @@ Status WeightLoader::bind_step(uint32_t layer, const LayerStep& step, bool bias_
       return status.ok() ? vector(step.b, hyper.head_dim, out.norm_b) : status;
     case Op::kAttend: return {};
     case Op::kOutput:
-    case Op::kDown:
-      status = matrix(step.a, hyper.dim, step.op == Op::kOutput ? hyper.q_dim : hyper.hidden_dim, false, out.a);
+      status = matrix(step.a, hyper.dim, hyper.q_dim, false, out.a);
       return status.ok() && step.b != nullptr ? vector(step.b, hyper.dim, out.norm_a) : status;
     case Op::kSwiglu:
     case Op::kGeglu:
       status = matrix(step.a, hyper.hidden_dim, hyper.dim, false, out.a);
       if (status.ok()) status = matrix(step.b, hyper.hidden_dim, hyper.dim, false, out.b);
       if (status.ok()) alternate_groups(out.a, out.b);
-      return status;
+      if (status.ok()) status = matrix(step.c, hyper.dim, hyper.hidden_dim, false, out.c);
+      return status.ok() && step.d != nullptr ? vector(step.d, hyper.dim, out.norm_a) : status;
   }
   return {"INTERNAL", "layer step without a binding"};
 }

@@ -44,10 +44,11 @@ kernels::PlaneActivations Activations::planes(uint32_t first_row) const {
   return {planes_ + t * 2 * k_, d_ + t * (k_ / 32), s_ + t * (k_ / 32), s16_ + t * (k_ / 16)};
 }
 
-void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end) {
+void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end,
+                           const float* values) {
   const uint64_t row = t;
   const uint64_t block = begin / kernels::kBlock;
-  kernels.quantize_planes(floats(t) + begin, end - begin, planes_ + row * 2 * k_ + 2 * begin,
+  kernels.quantize_planes(values, end - begin, planes_ + row * 2 * k_ + 2 * begin,
                           d_ + row * (k_ / 32) + block, s_ + row * (k_ / 32) + block,
                           s16_ + row * (k_ / 16) + 2 * block);
 }
@@ -55,10 +56,10 @@ void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint
 void Activations::quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels) {
   if (quantized_) return;
   quantized_ = true;
-  if (n_ == 1) return quantize(kernels, 0, 0, k_);
+  if (n_ == 1) return quantize(kernels, 0, 0, k_, floats(0));
   constexpr uint32_t kRows = 8;
   team.parallel_for((n_ + kRows - 1) / kRows, [&](uint32_t chunk, int) {
-    for (uint32_t t = chunk * kRows; t < std::min(n_, (chunk + 1) * kRows); ++t) quantize(kernels, t, 0, k_);
+    for (uint32_t t = chunk * kRows; t < std::min(n_, (chunk + 1) * kRows); ++t) quantize(kernels, t, 0, k_, floats(t));
   });
 }
 

@@ -22,9 +22,9 @@ class Activations {
   float* row(uint32_t t) { return floats_ + static_cast<uint64_t>(t) * k_; }
   /// False for a k that no quantised weight has.
   bool can_quantize() const { return k_ % kernels::kBlock == 0; }
-  /// Quantises elements [begin, end) of row t, whole blocks; any thread, each block once. Once all blocks are done this
-  /// way, say so with mark_quantized().
-  void quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end);
+  /// Quantises `values`, elements [begin, end) of row t, whole blocks; any thread, each block once. Once all blocks are
+  /// done this way, say so with mark_quantized(). The row's own floats are then needed only where weights take floats.
+  void quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end, const float* values);
   void mark_quantized() { quantized_ = can_quantize(); }
   /// Quantises every row in parallel unless that is done already.
   void quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels);

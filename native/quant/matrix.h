@@ -53,14 +53,15 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
               std::span<const Product> products);
 
 /// A piece of a product, bias included, while it is hot: row `row_begin + i` of token `t_begin + t` is at
-/// values[t · n_rows + i]. With a second matrix, its values of the same rows and tokens.
+/// values[t · n_rows + i], for the finisher to read and overwrite. With a second matrix, its values of the same rows and
+/// tokens.
 struct ResultTile {
   uint32_t row_begin;
   uint32_t n_rows;
   uint32_t t_begin;
   uint32_t n;
-  const float* values;
-  const float* second;
+  float* values;
+  float* second;
 };
 
 /// One product, or two of the same shape (`second` may be null), handed to finish(context, tile) tile by tile instead of
