@@ -1,5 +1,6 @@
 // How a generation of work runs:
-// - Every member owns a range of neighbouring chunks, one word of (generation, next, end) on a cache line of its own. It
+// - Every member owns a range of neighbouring chunks, one word of (generation, next, end) on a cache line of its own.
+// It
 //   takes its chunks from the front; when none is left it steals from the back of the others. So a member's reads stay
 //   one stream, which memory serves far better than chunks dealt out in turn (24 KiB of weights a chunk, two threads:
 //   23 against 15 GB/s), and a preempted core still costs a chunk and not its share.
@@ -209,7 +210,8 @@ void ThreadTeam::parallel_for(uint32_t n_chunks, Task task, void* context) {
   }
   for (uint64_t first = 0; first < n_chunks; first += kMaxChunks) {
     const uint64_t left = n_chunks - first;
-    state_->run(task, context, static_cast<uint32_t>(first), static_cast<uint32_t>(left < kMaxChunks ? left : kMaxChunks));
+    state_->run(task, context, static_cast<uint32_t>(first),
+                static_cast<uint32_t>(left < kMaxChunks ? left : kMaxChunks));
   }
 }
 

@@ -16,8 +16,8 @@ struct GatedInput {
   bool as_floats;
 };
 
-/// hidden (begun here: rows of h, hidden_dim wide) = act(gate·h) ∘ (up·h), as floats for a `down` that takes floats, else
-/// quantised only.
+/// hidden (begun here: rows of h, hidden_dim wide) = act(gate·h) ∘ (up·h), as floats for a `down` that takes floats,
+/// else quantised only.
 void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
                 const GatedInput& input, quant::Activations& hidden);
 

@@ -1,5 +1,5 @@
-// Where the time of an engine's steps goes, by operator: one clock reading at the end of each (about 25 ns, 0.2 % of the
-// shortest step), so it is always on. Owned by the engine, written by the thread that runs the step.
+// Where the time of an engine's steps goes, by operator: one clock reading at the end of each (about 25 ns, 0.2 % of
+// the shortest step), so it is always on. Owned by the engine, written by the thread that runs the step.
 #pragma once
 
 #include <array>
@@ -9,7 +9,19 @@
 namespace lutra::forward {
 
 /// What a stretch of a step is charged to. A fused stretch is charged to the matrix product in it.
-enum class Stage : uint8_t { kPrepare, kNorm, kQkv, kPosition, kAttend, kOutput, kGateUp, kDown, kHead, kReduce, kCount };
+enum class Stage : uint8_t {
+  kPrepare,
+  kNorm,
+  kQkv,
+  kPosition,
+  kAttend,
+  kOutput,
+  kGateUp,
+  kDown,
+  kHead,
+  kReduce,
+  kCount
+};
 
 constexpr const char* kStageNames[] = {"prepare", "norm",    "qkv",  "position", "attend",
                                        "output",  "gate_up", "down", "head",     "reduce"};

@@ -48,9 +48,8 @@ void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint
                            const float* values) {
   const uint64_t row = t;
   const uint64_t block = begin / kernels::kBlock;
-  kernels.quantize_planes(values, end - begin, planes_ + row * 2 * k_ + 2 * begin,
-                          d_ + row * (k_ / 32) + block, s_ + row * (k_ / 32) + block,
-                          s16_ + row * (k_ / 16) + 2 * block);
+  kernels.quantize_planes(values, end - begin, planes_ + row * 2 * k_ + 2 * begin, d_ + row * (k_ / 32) + block,
+                          s_ + row * (k_ / 32) + block, s16_ + row * (k_ / 16) + 2 * block);
 }
 
 void Activations::quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels) {

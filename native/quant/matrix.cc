@@ -6,14 +6,16 @@ namespace lutra::quant {
 
 namespace {
 
-// Tokens of a tile: their quantised activations (2k bytes each) stay in the second-level cache while panels stream past.
+// Tokens of a tile: their quantised activations (2k bytes each) stay in the second-level cache while panels stream
+// past.
 constexpr uint32_t kTokenTile = 128;
 // Weights of a chunk: small against a step, large against the cost of taking one.
 constexpr uint64_t kChunkBytes = 96 * 1024;
 // Floats of a ResultTile, on the stack of whichever thread makes it.
 constexpr uint32_t kTileFloats = 8192;
 
-// Panels per chunk of a plain product: whole cache lines of output (2 panels = 16 floats), at least four chunks a thread.
+// Panels per chunk of a plain product: whole cache lines of output (2 panels = 16 floats), at least four chunks a
+// thread.
 uint32_t panels_per_chunk(const Matrix& matrix, uint32_t n_tiles, int n_threads) {
   const uint64_t by_bytes = std::max<uint64_t>(1, kChunkBytes / matrix.panel_bytes);
   const uint64_t wanted_chunks = std::max<uint64_t>(1, static_cast<uint64_t>(n_threads) * 4 / n_tiles);
@@ -88,7 +90,8 @@ void multiply_tiles(base::ThreadTeam& team, const kernels::KernelTable& kernels,
   const uint32_t tile_tokens = std::min(x.n(), kTokenTile);
   const uint32_t n_tiles = (x.n() + kTokenTile - 1) / kTokenTile;
   const uint64_t by_bytes = kChunkBytes / first.group_bytes;
-  const uint64_t by_balance = static_cast<uint64_t>(first.n_groups()) * n_tiles / (static_cast<uint64_t>(team.size()) * 4);
+  const uint64_t by_balance =
+      static_cast<uint64_t>(first.n_groups()) * n_tiles / (static_cast<uint64_t>(team.size()) * 4);
   const uint64_t by_tile = kTileFloats / (tile_tokens * n_matrices * kGroupRows);
   const auto groups = static_cast<uint32_t>(std::max<uint64_t>(1, std::min({by_bytes, by_balance, by_tile})));
   const uint32_t n_group_chunks = (first.n_groups() + groups - 1) / groups;

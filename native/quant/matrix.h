@@ -33,9 +33,7 @@ struct Matrix {
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   uint32_t n_groups() const { return (n_panels() + kGroupPanels - 1) / kGroupPanels; }
   /// Where panel p stands, from the matrix's first byte.
-  uint64_t panel_offset(uint64_t p) const {
-    return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes;
-  }
+  uint64_t panel_offset(uint64_t p) const { return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }
@@ -53,8 +51,8 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
               std::span<const Product> products);
 
 /// A piece of a product, bias included, while it is hot: row `row_begin + i` of token `t_begin + t` is at
-/// values[t · n_rows + i], for the finisher to read and overwrite. With a second matrix, its values of the same rows and
-/// tokens.
+/// values[t · n_rows + i], for the finisher to read and overwrite. With a second matrix, its values of the same rows
+/// and tokens.
 struct ResultTile {
   uint32_t row_begin;
   uint32_t n_rows;
@@ -64,8 +62,8 @@ struct ResultTile {
   float* second;
 };
 
-/// One product, or two of the same shape (`second` may be null), handed to finish(context, tile) tile by tile instead of
-/// being stored. Tiles hold whole groups of rows, but for a ragged last one, and are finished by any thread.
+/// One product, or two of the same shape (`second` may be null), handed to finish(context, tile) tile by tile instead
+/// of being stored. Tiles hold whole groups of rows, but for a ragged last one, and are finished by any thread.
 using FinishTile = void (*)(void* context, const ResultTile& tile);
 void multiply_tiles(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x, const Matrix& first,
                     const Matrix* second, FinishTile finish, void* context);
@@ -75,8 +73,7 @@ void multiply_tiles(base::ThreadTeam& team, const kernels::KernelTable& kernels,
                     const Matrix* second, F&& finish) {
   using Callable = std::remove_reference_t<F>;
   FinishTile call = [](void* context, const ResultTile& tile) { (*static_cast<Callable*>(context))(tile); };
-  multiply_tiles(team, kernels, x, first, second, call,
-                 const_cast<void*>(static_cast<const void*>(&finish)));
+  multiply_tiles(team, kernels, x, first, second, call, const_cast<void*>(static_cast<const void*>(&finish)));
 }
 
 }  // namespace lutra::quant

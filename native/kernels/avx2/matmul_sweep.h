@@ -1,9 +1,9 @@
 // How a matmul walks panels and columns, for every weight type: columns are taken in tiles of at most Tile::kMaxTile
-// whose sizes differ by at most one (so 9 columns are 5 + 4, not 8 + 1), and each tile sweeps all panels: its activations
-// stay in L1 while the panels of a chunk come from L2 (against panel by panel: + 5 % at n = 64 and 128). A single column,
-// too, takes one panel at a time: consecutive panels are one sequential stream, which from cold memory ran about twice
-// as fast as two panels interleaved and equally fast from cache, where out-of-order execution hides the FMA chain. Each
-// output is computed by the same operations in the same order whatever tile it falls in.
+// whose sizes differ by at most one (so 9 columns are 5 + 4, not 8 + 1), and each tile sweeps all panels: its
+// activations stay in L1 while the panels of a chunk come from L2 (against panel by panel: + 5 % at n = 64 and 128). A
+// single column, too, takes one panel at a time: consecutive panels are one sequential stream, which from cold memory
+// ran about twice as fast as two panels interleaved and equally fast from cache, where out-of-order execution hides the
+// FMA chain. Each output is computed by the same operations in the same order whatever tile it falls in.
 #pragma once
 
 #include <immintrin.h>

@@ -6,6 +6,7 @@
 
 namespace lutra::kernels::avx512 {
 
-void fill_matmul(KernelTable& table) noexcept;  // table.matmul[] of the quantised types
+void fill_matmul(KernelTable& table) noexcept;       // table.matmul[] of the quantised types
+void fill_elementwise(KernelTable& table) noexcept;  // quantize_planes
 
 }  // namespace lutra::kernels::avx512
