@@ -1,7 +1,7 @@
-// How a matmul walks panels, columns and units, for every weight type: columns are cut into blocks whose activations
-// stay in L2, a block is swept panel by panel, and a panel's columns are taken in tiles of at most Tile::kMaxTile whose
-// sizes differ by at most one (so 9 columns are 5 + 4, not 8 + 1). Each output is computed by the same operations in
-// the same order whatever tile it falls in.
+// How a matmul walks columns, panels and units, for every weight type: columns are cut into tiles of at most
+// Tile::kMaxTile whose sizes differ by at most one (so 9 columns are 5 + 4, not 8 + 1), and each tile, whose
+// activations stay in L1 or L2, is swept over the panels. Each output is computed by the same operations in the same
+// order whatever tile it falls in.
 #pragma once
 
 #include <arm_neon.h>
@@ -13,9 +13,6 @@
 
 namespace lutra::kernels::neon {
 namespace {
-
-/// Bytes of planes of a column block: half of a 512 KiB L2 holds them beside the weights of a chunk of panels.
-constexpr uint64_t kColumnBlockBytes = 192 * 1024;
 
 struct Split {
   uint32_t parts;
@@ -74,22 +71,14 @@ inline void run_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, ui
 
 template <typename Tile>
 void sweep(const MatmulArgs& args) noexcept {
-  constexpr uint32_t kMaxTile = Tile::kMaxTile;
-  const uint64_t fitting = kColumnBlockBytes / (2ull * args.k + 1);
-  const Split blocks = split_evenly(args.n, fitting < kMaxTile ? kMaxTile : static_cast<uint32_t>(fitting));
-  uint32_t block_begin = 0;
-  for (uint32_t block = 0; block < blocks.parts; ++block) {
-    const uint32_t block_columns = blocks.size + (block < blocks.larger ? 1 : 0);
-    const Split tiles = split_evenly(block_columns, kMaxTile);
+  const Split tiles = split_evenly(args.n, Tile::kMaxTile);
+  uint32_t column = 0;
+  for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
+    const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
     for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
-      uint32_t column = block_begin;
-      for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
-        const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
-        run_tile<Tile>(args, panel, column, n_columns);
-        column += n_columns;
-      }
+      run_tile<Tile>(args, panel, column, n_columns);
     }
-    block_begin += block_columns;
+    column += n_columns;
   }
 }
 
