@@ -90,7 +90,7 @@ bool weigh(float* scores, uint32_t begin, uint32_t end, float* max_out, float* s
   for (uint32_t t = begin & ~3u; t < end; t += 4) {
     max = vmaxq_f32(max, vbslq_f32(visible_lanes(t, begin, end), vld1q_f32(scores + t), lowest));
   }
-  *max_out = vmaxvq_f32(max);
+  *max_out = vmaxvq_f32(max) + 0.0f;  // one zero, whichever of the two came first
   *sum_out = 0.0f;
   if (*max_out == kLowest) return false;
   const float32x4_t shift = vdupq_n_f32(*max_out), zero = vdupq_n_f32(0.0f);
