@@ -30,7 +30,10 @@
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["lutra_core"],
-      "conditions": [["target_arch=='x64'", {"dependencies": ["lutra_avx2", "lutra_avx512"]}]]
+      "conditions": [
+        ["target_arch=='x64'", {"dependencies": ["lutra_avx2", "lutra_avx512"]}],
+        ["target_arch=='arm64' and OS!='win'", {"dependencies": ["lutra_neon"]}]
+      ]
     }
   ],
   "conditions": [
@@ -53,6 +56,17 @@
           "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq",
                                                       "-mavx512vl", "-mavx512vnni", "-ffp-contract=off", "-fno-math-errno"]},
           "msvs_settings": {"VCCLCompilerTool": {"AdditionalOptions": ["/arch:AVX512"]}}
+        }
+      ]
+    }],
+    ["target_arch=='arm64' and OS!='win'", {
+      "targets": [
+        {
+          "target_name": "lutra_neon",
+          "type": "static_library",
+          "sources": ["<!@(node scripts/sources.mjs neon)"],
+          "cflags_cc": ["-march=armv8.2-a+dotprod", "-fno-exceptions"],
+          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["-march=armv8.2-a+dotprod", "-ffp-contract=off", "-fno-math-errno"]}
         }
       ]
     }]

@@ -11,6 +11,7 @@ function groupOf(file) {
   if (file.startsWith("addon/")) return "addon";
   if (file.startsWith("kernels/avx2/")) return "avx2";
   if (file.startsWith("kernels/avx512/")) return "avx512";
+  if (file.startsWith("kernels/neon/")) return "neon";
   return "core";
 }
 
@@ -18,7 +19,7 @@ const files = readdirSync(native, { recursive: true })
   .map((file) => file.split(sep).join("/"))
   .filter((file) => file.endsWith(".cc"))
   .sort();
-const lines = ["core", "avx2", "avx512", "addon"].flatMap((group) =>
+const lines = ["core", "avx2", "avx512", "neon", "addon"].flatMap((group) =>
   files.filter((file) => groupOf(file) === group).map((file) => `${group} ${file}`),
 );
 const text = `# group file, one a line; written by scripts/update-sources.mjs\n${lines.join("\n")}\n`;

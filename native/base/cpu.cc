@@ -1,5 +1,6 @@
-// CPU features by CPUID and XGETBV (the operating system must save the wide registers too), CPU and memory budgets by
-// the affinity mask, /proc and the control groups (v1 and v2). Everything missing or malformed counts as "no limit".
+// CPU features by CPUID and XGETBV (the operating system must save the wide registers too) or, on ARM, as the operating
+// system tells them; CPU and memory budgets by the affinity mask, /proc and the control groups (v1 and v2). Everything
+// missing or malformed counts as "no limit".
 #include "base/cpu.h"
 
 #include <charconv>
@@ -16,6 +17,12 @@
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#if defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace lutra::base {
@@ -49,6 +56,22 @@ bool detect_avx512() {
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
   constexpr unsigned kNeeded = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   return (ebx & kNeeded) == kNeeded && (ecx & bit_AVX512VNNI) != 0;
+}
+#endif
+
+#if defined(__aarch64__)
+/// NEON itself is part of every 64-bit ARM; the 8-bit dot products are optional.
+bool detect_neon() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -193,11 +216,20 @@ bool isa_available(Isa isa) {
       return false;
 #endif
     }
+    case Isa::kNeon: {
+#if defined(__aarch64__)
+      static const bool available = detect_neon();
+      return available;
+#else
+      return false;
+#endif
+    }
     default: return false;
   }
 }
 
 Isa best_isa() {
+  if (isa_available(Isa::kNeon)) return Isa::kNeon;
   if (isa_available(Isa::kAvx512)) return Isa::kAvx512;
   return isa_available(Isa::kAvx2) ? Isa::kAvx2 : Isa::kScalar;
 }

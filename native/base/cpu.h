@@ -10,7 +10,7 @@ enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kNeon = 3 };
 
 const char* isa_name(Isa isa);
 /// The best path this CPU and operating system can run among those compiled in. avx2 needs FMA and F16C too, avx512
-/// the F, BW, DQ, VL and VNNI parts besides.
+/// the F, BW, DQ, VL and VNNI parts besides; neon the 8-bit dot products of ARMv8.2.
 Isa best_isa();
 /// True when the CPU can run the path and this build has it.
 bool isa_available(Isa isa);

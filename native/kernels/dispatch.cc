@@ -5,6 +5,9 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx512/avx512.h"
 #endif
+#if defined(__aarch64__)
+#include "kernels/neon/neon.h"
+#endif
 
 namespace lutra::kernels {
 namespace {
@@ -42,6 +45,21 @@ KernelTable make_avx512_table() {
 }
 #endif
 
+#if defined(__aarch64__)
+/// What NEON does not do yet stays the scalar function.
+KernelTable make_neon_table() {
+  KernelTable table = make_scalar_table();
+  table.isa = base::Isa::kNeon;
+  neon::fill_matmul_quantised(table);
+  neon::fill_matmul_float(table);
+  neon::fill_elementwise(table);
+  neon::fill_activation(table);
+  neon::fill_attention(table);
+  neon::fill_select(table);
+  return table;
+}
+#endif
+
 }  // namespace
 
 const KernelTable* kernel_table(base::Isa isa) {
@@ -62,6 +80,14 @@ const KernelTable* kernel_table(base::Isa isa) {
     case base::Isa::kAvx512: {
 #if defined(__x86_64__)
       static const KernelTable table = make_avx512_table();
+      return &table;
+#else
+      return nullptr;
+#endif
+    }
+    case base::Isa::kNeon: {
+#if defined(__aarch64__)
+      static const KernelTable table = make_neon_table();
       return &table;
 #else
       return nullptr;

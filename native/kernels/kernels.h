@@ -1,5 +1,5 @@
-// The table of pure functions of an instruction-set path: `scalar/` is the reference twin, `avx2/` the fast one,
-// `avx512/` replaces its matmul of quantised types.
+// The table of pure functions of an instruction-set path: `scalar/` is the reference twin, `avx2/` and `neon/`
+// the fast ones, `avx512/` replaces AVX2's matmul of quantised types.
 //
 // Contract for all of them: raw pointers, no heap, no threads, no throw, no global state. Reads and writes stay inside
 // the arrays named (tails are masked or scalar, never over-read). Each output element is computed in one fixed order

@@ -35,6 +35,16 @@ void test_cpu() {
   CHECK_EQ(std::string(isa_name(Isa::kAvx512)), "avx512");
   CHECK(!expected_512 || best_isa() == Isa::kAvx512);
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+  // The identification register itself, which the kernel lets programs read; the field DP says dot products.
+  uint64_t features = 0;
+  __asm__("mrs %0, ID_AA64ISAR0_EL1" : "=r"(features));
+  const bool expected_neon = (features >> 44 & 15) != 0;
+  CHECK_EQ(isa_available(Isa::kNeon), expected_neon);
+  CHECK(best_isa() == (expected_neon ? Isa::kNeon : Isa::kScalar));
+#endif
+  CHECK_EQ(std::string(isa_name(Isa::kNeon)), "neon");
+  std::printf("best path: %s\n", isa_name(best_isa()));
   const ThreadBudget budget = default_threads();
   CHECK(budget.threads >= 1);
   CHECK(!budget.reason.empty() && budget.reason.find('\n') == std::string::npos);

@@ -1,5 +1,6 @@
-// Baseline objects hold no AVX code, AVX2 objects no AVX-512 code, and no path shares an inline function with another. Both are read from what the
-// CMake build left in build/. An older CPU would die of the first, and the linker may pick the AVX2 copy of the second.
+// Baseline objects hold no AVX code, AVX2 objects no AVX-512 code, and no path shares an inline function with another;
+// on ARM likewise with dot products. All is read from what CMake left in build/. An older CPU would die of the first, and
+// the linker may pick the AVX2 copy of the second.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -98,6 +99,33 @@ t.test("the objects of a path share no inline symbol with the others", { skip: m
   t.ok(findAvx(avx2).length > 100, "the AVX2 library does hold AVX code, so the search can find some");
   t.end();
 });
+
+const arm = join(build, "native-neon");
+
+function missingArm(): string | false {
+  if (spawnSync("aarch64-linux-gnu-objdump", ["--version"]).status !== 0) return "no binutils for ARM";
+  return existsSync(join(arm, "liblutra_neon.a")) ? false : "build/native-neon is not built: run `npm run test:neon`";
+}
+
+t.test(
+  "baseline ARM objects have no dot products and share no inline symbol with NEON's",
+  { skip: missingArm() },
+  (t) => {
+    const files = ["liblutra_core.a", "liblutra_neon.a"].map((name) => join(arm, name));
+    const [dotsOfCore, dots] = files.map(
+      (file) => run("aarch64-linux-gnu-objdump", "-d", file).match(/\t[su]dot\t/g) ?? [],
+    );
+    t.equal(dotsOfCore!.length, 0);
+    t.ok(dots!.length > 100, "the NEON library does hold some, so the search finds it");
+    const [baseline, neon] = files.map(weakSymbols);
+    t.ok(baseline!.length > 0, "this nm reads ARM objects");
+    t.same(
+      neon!.filter((symbol) => baseline!.includes(symbol)),
+      [],
+    );
+    t.end();
+  },
+);
 
 t.test("the check can fail", { skip: missing() }, (t) => {
   const compiler = ["c++", "g++", "clang++"].find((name) => spawnSync(name, ["--version"]).status === 0);

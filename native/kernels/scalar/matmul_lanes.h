@@ -34,6 +34,9 @@ inline Doubles2 widened(const float* two) { return __builtin_convertvector(load<
 /// rounding only when the double is a midpoint of two floats (its low 29 bits are 1 and 28 zeros) or the float would be
 /// subnormal, where midpoints sit elsewhere; those lanes' groups are redone with std::fma.
 inline void fma8(const float* a, const float* b, float* acc) {
+#if defined(__FP_FAST_FMAF)  // 64-bit ARM: std::fma is one instruction
+  for (int i = 0; i < 8; ++i) acc[i] = std::fma(a[i], b[i], acc[i]);
+#else
   constexpr int64_t kBelowFloat = (1LL << 29) - 1, kMidpoint = 1LL << 28, kSignOff = INT64_MAX;
   constexpr int64_t kSmallest = static_cast<int64_t>(1023 - 125) << 52;  // bits of 2^-125
   Doubles2 sums[4];
@@ -57,6 +60,7 @@ inline void fma8(const float* a, const float* b, float* acc) {
     const Floats2 rounded = __builtin_convertvector(sums[i], Floats2);
     std::memcpy(acc + 2 * i, &rounded, sizeof rounded);
   }
+#endif
 }
 
 /// One unit's codes as int16, [8 j][4 vectors]: vector v of j holds rows 2v and 2v + 1 × 4 consecutive k.

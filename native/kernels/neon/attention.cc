@@ -1,0 +1,234 @@
+// NEON attention over one tile of logical positions; bit-equal to scalar/attention.cc, which states the order.
+//
+// Keys are dimension-major, so a vector holds positions and scores need no horizontal sums. Queries are taken in blocks
+// of up to six: one f16 conversion of a key or value feeds all of them, and 6 × 4 accumulators leave 8 registers.
+// Grouping changes no bit: every accumulator belongs to one query and takes its terms in position or dimension order.
+#include <arm_neon.h>
+
+#include "kernels/neon/neon.h"
+#include "kernels/neon/vector_math.h"
+
+namespace lutra::kernels::neon {
+namespace {
+
+constexpr uint32_t kMaxBlock = 6;
+constexpr float kLowest = -__builtin_inff();
+
+/// Up to kMaxBlock queries; ranges are relative to the tile, and begin == end when nothing is visible.
+struct Block {
+  const float* const* queries;
+  uint32_t begin[kMaxBlock];
+  uint32_t end[kMaxBlock];
+  float* acc;  ///< [queries][head_dim]
+  alignas(16) float weights[kMaxBlock][kTilePositions];
+};
+
+float32x4_t load_f16(const uint16_t* x) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x))); }
+
+uint16x4_t to_f16(const float* x) { return vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(x))); }
+
+void store_key_f16(const float* key, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
+  for (uint32_t d = 0; d < head_dim; d += 4) {
+    const uint16x4_t halves = to_f16(key + d);
+    uint16_t* column = page + uint64_t{d} * kPagePositions + slot;
+    vst1_lane_u16(column, halves, 0);
+    vst1_lane_u16(column + kPagePositions, halves, 1);
+    vst1_lane_u16(column + 2 * kPagePositions, halves, 2);
+    vst1_lane_u16(column + 3 * kPagePositions, halves, 3);
+  }
+}
+
+void store_value_f16(const float* value, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
+  uint16_t* row = page + uint64_t{slot} * head_dim;
+  for (uint32_t d = 0; d < head_dim; d += 4) vst1_u16(row + d, to_f16(value + d));
+}
+
+/// Scores of Q queries at 4·V neighbouring positions. `keys` points at the first position's column of its page.
+template <int Q, int V>
+void score_positions(const float* const* queries, const uint16_t* keys, uint32_t head_dim, float* out) {
+  float32x4_t sums[Q][V];
+#pragma GCC unroll 24
+  for (int i = 0; i < Q * V; ++i) sums[i / V][i % V] = vdupq_n_f32(0.0f);
+  for (uint32_t d = 0; d < head_dim; ++d, keys += kPagePositions) {
+    float32x4_t key[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) key[v] = load_f16(keys + 4 * v);
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[i][v] = vfmaq_n_f32(sums[i][v], key[v], queries[i][d]);
+    }
+  }
+#pragma GCC unroll 24
+  for (int i = 0; i < Q * V; ++i) vst1q_f32(out + (i / V) * kTilePositions + 4 * (i % V), sums[i / V][i % V]);
+}
+
+template <int Q>
+void score_block(const AttentionTileArgs& args, Block& block) {
+  constexpr uint32_t kWidth = 16;
+  for (uint32_t t = 0; t < kTilePositions; t += kWidth) {
+    bool seen = false;
+    for (int i = 0; i < Q; ++i) seen = seen || (block.begin[i] < t + kWidth && block.end[i] > t);
+    if (!seen) continue;
+    const uint16_t* keys = args.k_pages[t / kPagePositions] + t % kPagePositions;
+    score_positions<Q, kWidth / 4>(block.queries, keys, args.head_dim, block.weights[0] + t);
+  }
+}
+
+/// All-ones in the lanes whose position t + lane lies in [begin, end).
+uint32x4_t visible_lanes(uint32_t t, uint32_t begin, uint32_t end) {
+  constexpr uint32_t kLanes[4] = {0, 1, 2, 3};
+  const uint32x4_t position = vaddq_u32(vdupq_n_u32(t), vld1q_u32(kLanes));
+  return vandq_u32(vcgeq_u32(position, vdupq_n_u32(begin)), vcltq_u32(position, vdupq_n_u32(end)));
+}
+
+/// Turns the scores of [begin, end) into weights. False when nothing is left to add. Masked lanes may hold garbage:
+/// they are replaced, never multiplied. The maximum is NaN when a visible score is: FMAX lets it pass.
+bool weigh(float* scores, uint32_t begin, uint32_t end, float* max_out, float* sum_out) {
+  const float32x4_t lowest = vdupq_n_f32(kLowest);
+  float32x4_t max = lowest;
+  for (uint32_t t = begin & ~3u; t < end; t += 4) {
+    max = vmaxq_f32(max, vbslq_f32(visible_lanes(t, begin, end), vld1q_f32(scores + t), lowest));
+  }
+  *max_out = vmaxvq_f32(max) + 0.0f;  // one zero, whichever of the two came first
+  *sum_out = 0.0f;
+  if (*max_out == kLowest) return false;
+  const float32x4_t shift = vdupq_n_f32(*max_out), zero = vdupq_n_f32(0.0f);
+  float32x4_t sums[2] = {zero, zero};
+  for (uint32_t t = begin & ~7u; t < end; t += 8) {
+    for (uint32_t h = 0; h < 2; ++h) {
+      float* four = scores + t + 4 * h;
+      const float32x4_t weight = exp_ps(vsubq_f32(vld1q_f32(four), shift));
+      const float32x4_t seen = vbslq_f32(visible_lanes(t + 4 * h, begin, end), weight, zero);
+      vst1q_f32(four, seen);
+      sums[h] = vaddq_f32(sums[h], seen);
+    }
+  }
+  *sum_out = merge_lanes(sums[0], sums[1]);
+  return true;
+}
+
+/// acc[i][0..4·D) += Σ weight · v over positions [begin, end), ascending. Pointers start at the dimension wanted.
+template <int Q, int D>
+void add_values(const float* weights, const AttentionTileArgs& args, uint32_t dim, uint32_t begin, uint32_t end,
+                float* acc) {
+  const uint64_t head_dim = args.head_dim;
+  float32x4_t sums[Q][D];
+#pragma GCC unroll 24
+  for (int i = 0; i < Q * D; ++i) sums[i / D][i % D] = vld1q_f32(acc + (i / D) * head_dim + dim + 4 * (i % D));
+  for (uint32_t t = begin; t < end;) {
+    const uint16_t* row = args.v_pages[t / kPagePositions] + (t % kPagePositions) * head_dim + dim;
+    const uint32_t page_end = (t / kPagePositions + 1) * kPagePositions;
+    for (const uint32_t stop = page_end < end ? page_end : end; t < stop; ++t, row += head_dim) {
+      float32x4_t value[D];
+#pragma GCC unroll 8
+      for (int j = 0; j < D; ++j) value[j] = load_f16(row + 4 * j);
+#pragma GCC unroll 8
+      for (int i = 0; i < Q; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < D; ++j) sums[i][j] = vfmaq_n_f32(sums[i][j], value[j], weights[i * kTilePositions + t]);
+      }
+    }
+  }
+#pragma GCC unroll 24
+  for (int i = 0; i < Q * D; ++i) vst1q_f32(acc + (i / D) * head_dim + dim + 4 * (i % D), sums[i / D][i % D]);
+}
+
+/// All dimensions of Q queries that see every position of [begin, end).
+template <int Q>
+void add_range(const AttentionTileArgs& args, const float* weights, uint32_t begin, uint32_t end, float* acc) {
+  constexpr int kVectors = Q == 1 ? 8 : 4;
+  if (begin >= end) return;
+  uint32_t dim = 0;
+  for (; dim + 4 * kVectors <= args.head_dim; dim += 4 * kVectors) {
+    add_values<Q, kVectors>(weights, args, dim, begin, end, acc);
+  }
+  for (; dim < args.head_dim; dim += 8) add_values<Q, 2>(weights, args, dim, begin, end, acc);
+}
+
+/// The positions all queries see run as one block; what lies before and after runs query by query, so that each query
+/// meets its own positions only, in ascending order.
+template <int Q>
+void add_block(const AttentionTileArgs& args, Block& block) {
+  uint32_t begin = 0, end = kTilePositions;
+  for (int i = 0; i < Q; ++i) {
+    begin = block.begin[i] > begin ? block.begin[i] : begin;
+    end = block.end[i] < end ? block.end[i] : end;
+  }
+  const bool shared = Q > 1 && begin < end;
+  for (int i = 0; i < Q; ++i) {
+    const uint32_t stop = shared ? begin : block.end[i];
+    add_range<1>(args, block.weights[i], block.begin[i], stop, block.acc + uint64_t{args.head_dim} * i);
+  }
+  if (!shared) return;
+  add_range<Q>(args, block.weights[0], begin, end, block.acc);
+  for (int i = 0; i < Q; ++i) {
+    add_range<1>(args, block.weights[i], end, block.end[i], block.acc + uint64_t{args.head_dim} * i);
+  }
+}
+
+template <int Q>
+void attend_block(const AttentionTileArgs& args, uint32_t from) {
+  Block block;
+  block.queries = args.queries + from;
+  block.acc = args.acc_out + uint64_t{args.head_dim} * from;
+  const uint64_t tile_begin = args.tile_begin, tile_end = tile_begin + kTilePositions;
+  for (int i = 0; i < Q; ++i) {
+    const uint64_t first = args.first[from + i] > tile_begin ? args.first[from + i] : tile_begin;
+    const uint64_t last = args.last[from + i] < tile_end ? args.last[from + i] : tile_end;
+    block.begin[i] = first < last ? static_cast<uint32_t>(first - tile_begin) : 0;
+    block.end[i] = first < last ? static_cast<uint32_t>(last - tile_begin) : 0;
+  }
+  for (uint64_t d = 0; d < uint64_t{args.head_dim} * Q; d += 4) vst1q_f32(block.acc + d, vdupq_n_f32(0.0f));
+  score_block<Q>(args, block);
+  for (int i = 0; i < Q; ++i) {
+    const bool any =
+        weigh(block.weights[i], block.begin[i], block.end[i], args.max_out + from + i, args.sum_out + from + i);
+    if (!any) block.begin[i] = block.end[i] = 0;
+  }
+  add_block<Q>(args, block);
+}
+
+void attention_tile_f16(const AttentionTileArgs& args) noexcept {
+  uint32_t from = 0;
+  for (; args.n_queries - from >= kMaxBlock; from += kMaxBlock) attend_block<6>(args, from);
+  switch (args.n_queries - from) {
+    case 5: return attend_block<5>(args, from);
+    case 4: return attend_block<4>(args, from);
+    case 3: return attend_block<3>(args, from);
+    case 2: return attend_block<2>(args, from);
+    case 1: return attend_block<1>(args, from);
+    default: return;
+  }
+}
+
+void attention_merge(float* max, float* sum, float* acc, float tile_max, float tile_sum, const float* tile_acc,
+                     uint32_t head_dim) noexcept {
+  if (tile_max == kLowest) return;
+  if (*max == kLowest) {
+    *max = tile_max;
+    *sum = tile_sum;
+    for (uint32_t d = 0; d < head_dim; d += 4) vst1q_f32(acc + d, vld1q_f32(tile_acc + d));
+    return;
+  }
+  const float larger = tile_max > *max || tile_max != tile_max ? tile_max : *max;
+  const float32x4_t factor = exp_ps(vdupq_n_f32(*max - larger));
+  const float32x4_t tile_factor = exp_ps(vdupq_n_f32(tile_max - larger));
+  *max = larger;
+  *sum = vgetq_lane_f32(vfmaq_f32(vmulq_n_f32(factor, *sum), vdupq_n_f32(tile_sum), tile_factor), 0);
+  for (uint32_t d = 0; d < head_dim; d += 4) {
+    const float32x4_t kept = vmulq_f32(vld1q_f32(acc + d), factor);
+    vst1q_f32(acc + d, vfmaq_f32(kept, vld1q_f32(tile_acc + d), tile_factor));
+  }
+}
+
+}  // namespace
+
+void fill_attention(KernelTable& table) noexcept {
+  table.store_key_f16 = store_key_f16;
+  table.store_value_f16 = store_value_f16;
+  table.attention_tile_f16 = attention_tile_f16;
+  table.attention_merge = attention_merge;
+}
+
+}  // namespace lutra::kernels::neon

@@ -1,0 +1,20 @@
+// The NEON path of 64-bit ARM with the 8-bit dot products of ARMv8.2 (FEAT_DotProd). These functions only take
+// addresses, but they live in objects built with flags of their own: call them after
+// base::isa_available(Isa::kNeon) said yes.
+//
+// Correctness is tested under emulation, bit for bit against scalar/; nothing here has been timed on ARM hardware, so
+// tile sizes are chosen by counting registers.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lutra::kernels::neon {
+
+void fill_matmul_quantised(KernelTable& table) noexcept;  // table.matmul[] of block and super-block types
+void fill_matmul_float(KernelTable& table) noexcept;      // table.matmul[] of F32 F16 BF16
+void fill_elementwise(KernelTable& table) noexcept;       // quantize_planes, rms_norm, add, scale, rope_*
+void fill_activation(KernelTable& table) noexcept;        // silu_mul, gelu_mul
+void fill_attention(KernelTable& table) noexcept;         // store_*_f16, attention_tile_f16, attention_merge
+void fill_select(KernelTable& table) noexcept;            // log_sum_exp, top_k
+
+}  // namespace lutra::kernels::neon
