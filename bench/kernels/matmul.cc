@@ -1,167 +1,192 @@
-// Single-thread speed of the packed matmul kernels: weight GB/s and multiply-adds per cycle for each type and column
-// count, warm (weights in L2) and cold (weights larger than most L3 caches, streamed). Best of several short runs.
-// Usage: matmul_bench [--isa scalar|avx2|avx512] [--type Q4_1] [--warm] [--cold]
-#include <chrono>
-#include <cstdio>
+// Speed of the packed matrix products, as the engine calls them, for every type, shape and number of columns (tokens):
+// weight GB/s, multiply-adds a second and a cycle of one core, and weight bytes as a share of the read ceiling that the
+// same threads reach at that moment.
+//
+// `warm` repeats one matrix, which stays in whatever cache holds it; `cold` rotates over copies of it, four times the
+// last-level cache together. Activations are quantised before, as the norm does it in a step. Medians.
+//
+//   bench_matmul [--isa best] [--types Q4_1,…|all] [--shapes 2048x2048,…] [--columns 1,4] [--threads 1,2]
+//                [--cache warm,cold] [--seconds 0.1] [--json FILE]
 #include <cstring>
 #include <random>
-#include <string>
-#include <vector>
 
-#include "base/aligned_buffer.h"
-#include "kernels/kernels.h"
+#include "flags.h"
+#include "machine.h"
+#include "quant/matrix.h"
 #include "quant/quant.h"
+#include "report.h"
 
 namespace {
 
 using namespace lutra;
 using base::TensorType;
-using Clock = std::chrono::steady_clock;
 
-constexpr TensorType kTypes[] = {TensorType::F32,  TensorType::F16,    TensorType::BF16,  TensorType::Q4_0,
-                                 TensorType::Q4_1, TensorType::Q5_0,   TensorType::Q5_1,  TensorType::Q8_0,
-                                 TensorType::Q2_K, TensorType::Q3_K,   TensorType::Q4_K,  TensorType::Q5_K,
-                                 TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
-constexpr uint32_t kColumns[] = {1, 4, 8, 64};
-constexpr uint32_t kDepth = 1536;
-constexpr uint64_t kWarmBytes = 384 * 1024;
-constexpr uint64_t kColdBytes = 128ull << 20;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// Core clock from a chain of dependent adds, one a cycle. The barrier keeps the compiler from folding the chain.
-double clock_hz() {
-  double best = 1e9;
-  for (int run = 0; run < 5; ++run) {
-    const auto start = Clock::now();
-    uint64_t value = 1;
-    for (int i = 0; i < 1 << 20; ++i) {
-      for (int add = 0; add < 8; ++add) {
-        value += 3;
-        asm volatile("" : "+r"(value));
-      }
-    }
-    const double seconds = seconds_since(start);
-    best = seconds < best ? seconds : best;
-  }
-  return 8.0 * (1 << 20) / best;
-}
-
-/// Plain sum over a cold buffer: what one thread can read at best, to hold the cold rows against.
-double read_ceiling_gb_s() {
-  base::AlignedBuffer buffer(kColdBytes);
-  std::memset(buffer.data(), 1, kColdBytes);
-  double best = 1e9;
-  for (int run = 0; run < 4; ++run) {
-    const auto start = Clock::now();
-    uint64_t sums[8] = {};
-    const uint64_t* words = buffer.as<uint64_t>();
-    for (uint64_t i = 0; i < kColdBytes / 8; i += 8) {
-      for (int lane = 0; lane < 8; ++lane) sums[lane] += words[i + lane];
-    }
-    for (uint64_t& sum : sums) asm volatile("" : "+r"(sum));
-    const double seconds = seconds_since(start);
-    best = seconds < best ? seconds : best;
-  }
-  return static_cast<double>(kColdBytes) / best / 1e9;
-}
-
-struct Weights {
-  base::AlignedBuffer bytes;
-  uint64_t panel_bytes;
+struct Shape {
   uint32_t rows;
+  uint32_t k;
 };
 
-/// One random panel repeated: speed does not depend on the codes, and packing many would take longer than the bench.
-Weights make_weights(TensorType type, uint64_t wanted_bytes) {
-  std::mt19937 random(1);
-  std::vector<uint8_t> rows(8 * quant::row_bytes(type, kDepth));
-  for (uint8_t& byte : rows) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every fp16 field finite
-  Weights weights;
-  weights.panel_bytes = quant::panel_bytes(type, kDepth);
-  const uint64_t n_panels = wanted_bytes / weights.panel_bytes + 1;
-  weights.rows = static_cast<uint32_t>(n_panels * 8);
-  weights.bytes = base::AlignedBuffer(n_panels * weights.panel_bytes);
-  quant::pack_panel(type, rows.data(), 8, kDepth, weights.bytes.data());
-  for (uint64_t p = 1; p < n_panels; ++p) {
-    std::memcpy(weights.bytes.data() + p * weights.panel_bytes, weights.bytes.data(), weights.panel_bytes);
+constexpr uint64_t kWarmPassBytes = 4 << 20;
+
+Shape parse_shape(const std::string& text) {
+  const auto parts = bench::split(text, 'x');
+  const Shape shape = {static_cast<uint32_t>(std::atol(parts.front().c_str())),
+                       static_cast<uint32_t>(std::atol(parts.back().c_str()))};
+  if (parts.size() != 2 || shape.rows == 0 || shape.k == 0) {
+    std::fprintf(stderr, "expected ROWSxK, got %s\n", text.c_str());
+    std::exit(2);
   }
-  return weights;
+  return shape;
 }
 
-void measure(const kernels::KernelTable& table, TensorType type, const Weights& weights, uint32_t n,
-             const char* label) {
-  std::mt19937 random(2);
-  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  std::vector<int8_t> planes(size_t{n} * 2 * kDepth, 3);
-  std::vector<float> scales(size_t{n} * kDepth / 32), x(size_t{n} * kDepth);
-  for (float& value : scales) value = uniform(random);
-  for (float& value : x) value = uniform(random);
-  std::vector<float> half_sums(size_t{n} * kDepth / 16, 0.25f);
-  std::vector<float> out(size_t{n} * weights.rows);
-  kernels::MatmulArgs args{};
-  args.panels = weights.bytes.data();
-  args.panel_bytes = weights.panel_bytes;
-  args.rows = weights.rows;
-  args.k = kDepth;
-  args.n = n;
-  args.activations = {planes.data(), scales.data(), scales.data(), half_sums.data()};
-  args.x = x.data();
-  args.out = out.data();
-  args.out_stride = weights.rows;
-  // Chunks of about 64 KiB, as the engine's thread team hands them out.
-  const uint32_t n_panels = weights.rows / 8;
-  const uint32_t chunk = static_cast<uint32_t>(65536 / weights.panel_bytes + 1);
-  double best = 1e9;
-  const auto begin = Clock::now();
-  for (int run = 0; run < 20 && (run < 2 || seconds_since(begin) < 0.15); ++run) {
-    const auto start = Clock::now();
-    for (uint32_t p = 0; p < n_panels; p += chunk) {
-      args.panel_begin = p;
-      args.panel_end = p + chunk < n_panels ? p + chunk : n_panels;
-      table.matmul[static_cast<uint32_t>(type)](args);
+std::vector<TensorType> parse_types(const bench::Flags& flags) {
+  std::vector<TensorType> types;
+  for (const std::string& name : flags.list("types")) {
+    const size_t before = types.size();
+    for (uint32_t id = 0; id < base::kTensorTypeLimit; ++id) {
+      const base::TensorTypeTraits& traits = base::tensor_type_traits(id);
+      if (traits.supported && (name == "all" || name == traits.name)) types.push_back(static_cast<TensorType>(id));
     }
-    const double seconds = seconds_since(start);
-    best = seconds < best ? seconds : best;
+    if (types.size() == before) {
+      std::fprintf(stderr, "unknown type %s\n", name.c_str());
+      std::exit(2);
+    }
   }
-  const double macs = static_cast<double>(weights.rows) * kDepth * n;
-  const double bytes = static_cast<double>(n_panels) * static_cast<double>(weights.panel_bytes);
-  std::printf("%-7s %-4s n=%-3u %7.2f GB/s %7.2f GMAC/s %6.2f MAC/cycle\n", base::tensor_type_traits(type).name, label,
-              n, bytes / best / 1e9, macs / best / 1e9, macs / best / clock_hz());
+  return types;
 }
+
+/// Copies of one matrix of repeated random panels: speed does not depend on the codes, packing many would take longer
+/// than the bench.
+class Weights {
+ public:
+  Weights(TensorType type, Shape shape, uint64_t wanted_bytes) {
+    matrix_.type = type;
+    matrix_.rows = shape.rows;
+    matrix_.k = shape.k;
+    matrix_.panel_bytes = quant::panel_bytes(type, shape.k);
+    matrix_bytes_ = matrix_.n_panels() * matrix_.panel_bytes;
+    copies_ = static_cast<uint32_t>((wanted_bytes + matrix_bytes_ - 1) / matrix_bytes_);
+    bytes_ = base::AlignedBuffer(copies_ * matrix_bytes_);
+    std::mt19937 random(1);
+    std::vector<uint8_t> rows(kernels::kPanelRows * quant::row_bytes(type, shape.k));
+    for (uint8_t& byte : rows) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every float of a type finite
+    quant::pack_panel(type, rows.data(), kernels::kPanelRows, shape.k, bytes_.data());
+    for (uint64_t at = matrix_.panel_bytes; at < bytes_.size_bytes(); at += matrix_.panel_bytes) {
+      std::memcpy(bytes_.data() + at, bytes_.data(), matrix_.panel_bytes);
+    }
+  }
+
+  quant::Matrix copy(uint32_t index) const {
+    quant::Matrix matrix = matrix_;
+    matrix.panels = bytes_.data() + index * matrix_bytes_;
+    return matrix;
+  }
+  uint32_t copies() const { return copies_; }
+  uint64_t matrix_bytes() const { return matrix_bytes_; }
+
+ private:
+  quant::Matrix matrix_;
+  uint64_t matrix_bytes_;
+  uint32_t copies_;
+  base::AlignedBuffer bytes_;
+};
+
+/// One column count on one set of weights.
+class Product {
+ public:
+  Product(const kernels::KernelTable& table, Shape shape, uint32_t n)
+      : table_(table), arena_(quant::Activations::bytes_needed(n, shape.k)), x_(arena_.data(), n, shape.k),
+        out_(size_t{n} * shape.rows), stride_(shape.rows) {
+    std::mt19937 random(2);
+    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+    x_.begin(n, shape.k);
+    for (uint32_t t = 0; t < n; ++t) {
+      for (uint32_t k = 0; k < shape.k; ++k) x_.row(t)[k] = uniform(random);
+      x_.quantize_row(table, t);
+    }
+    x_.mark_quantized();
+  }
+
+  void run(base::ThreadTeam& team, const quant::Matrix& weights) {
+    const quant::Product product = {&weights, out_.data(), stride_};
+    quant::multiply(team, table_, x_, {&product, 1});
+  }
+
+ private:
+  const kernels::KernelTable& table_;
+  base::AlignedBuffer arena_;
+  quant::Activations x_;
+  std::vector<float> out_;
+  uint64_t stride_;
+};
+
+class MatmulBench {
+ public:
+  explicit MatmulBench(const bench::Flags& flags)
+      : flags_(flags), table_(bench::table_named(flags.text("isa"))), ceiling_(bench::cold_bytes()) {}
+
+  void run() {
+    for (const uint32_t n_threads : flags_.numbers("threads")) {
+      base::ThreadTeam team(static_cast<int>(n_threads));
+      for (const TensorType type : parse_types(flags_)) {
+        for (const std::string& text : flags_.list("shapes")) {
+          const Shape shape = parse_shape(text);
+          if (shape.k % base::tensor_type_traits(type).block_elements != 0) continue;
+          for (const std::string& cache : flags_.list("cache")) measure(team, type, shape, cache == "cold");
+        }
+      }
+    }
+  }
+
+  const bench::Report& report() const { return report_; }
+
+ private:
+  void measure(base::ThreadTeam& team, TensorType type, Shape shape, bool cold) {
+    const Weights weights(type, shape, cold ? bench::cold_bytes() : 1);
+    const double ceiling = ceiling_.measure(team);
+    const double hz = bench::clock_hz();
+    for (const uint32_t n : flags_.numbers("columns")) {
+      Product product(table_, shape, n);
+      // A warm pass repeats a small matrix, so that the timer's own cost does not show.
+      const uint64_t repeats = cold ? 1 : std::max<uint64_t>(1, kWarmPassBytes / weights.matrix_bytes() / n);
+      const double seconds = bench::median_seconds(flags_.number("seconds"), [&] {
+        for (uint64_t repeat = 0; repeat < repeats; ++repeat) {
+          for (uint32_t i = 0; i < weights.copies(); ++i) product.run(team, weights.copy(i));
+        }
+      });
+      const double products = static_cast<double>(repeats * weights.copies());
+      const double macs = products * shape.rows * shape.k * n / seconds;
+      const double bytes = products * static_cast<double>(weights.matrix_bytes()) / seconds;
+      report_.add({bench::label("isa", base::isa_name(table_.isa)),
+                   bench::label("type", base::tensor_type_traits(type).name), bench::figure("rows", shape.rows, 0),
+                   bench::figure("k", shape.k, 0), bench::label("cache", cold ? "cold" : "warm"),
+                   bench::figure("threads", team.size(), 0), bench::figure("columns", n, 0),
+                   bench::figure("gb_s", bytes / 1e9, 2), bench::figure("gmac_s", macs / 1e9, 2),
+                   bench::figure("mac_per_cycle", macs / hz / team.size(), 2),
+                   bench::figure("clock_ghz", hz / 1e9, 2), bench::figure("ceiling_gb_s", ceiling / 1e9, 2),
+                   bench::figure("share_of_ceiling", bytes / ceiling, 3)});
+    }
+  }
+
+  const bench::Flags& flags_;
+  const kernels::KernelTable& table_;
+  bench::ReadCeiling ceiling_;
+  bench::Report report_;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string isa = base::isa_name(base::best_isa()), only;
-  bool warm = true, cold = true;
-  for (int i = 1; i < argc; ++i) {
-    const std::string flag = argv[i];
-    if (flag == "--isa" && i + 1 < argc) isa = argv[++i];
-    if (flag == "--type" && i + 1 < argc) only = argv[++i];
-    if (flag == "--warm") cold = false;
-    if (flag == "--cold") warm = false;
-  }
-  const kernels::KernelTable* table = nullptr;
-  for (const base::Isa path : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
-    if (isa == base::isa_name(path)) table = kernels::kernel_table(path);
-  }
-  if (table == nullptr) {
-    std::fprintf(stderr, "no path %s here\n", isa.c_str());
-    return 1;
-  }
-  std::printf("isa %s, clock %.2f GHz, k %u, one thread\n", isa.c_str(), clock_hz() / 1e9, kDepth);
-  for (TensorType type : kTypes) {
-    if (!only.empty() && only != base::tensor_type_traits(type).name) continue;
-    if (warm) {
-      const Weights weights = make_weights(type, kWarmBytes);
-      for (uint32_t n : kColumns) measure(*table, type, weights, n, "warm");
-    }
-    if (cold) {
-      std::printf("read ceiling now %.2f GB/s\n", read_ceiling_gb_s());
-      const Weights weights = make_weights(type, kColdBytes);
-      for (uint32_t n : {1u, 4u}) measure(*table, type, weights, n, "cold");
-    }
-  }
-  return 0;
+  const bench::Flags flags(argc, argv,
+                           {{"isa", "best"},
+                            {"types", "Q4_0,Q4_1,Q5_0,Q8_0,Q4_K,Q6_K"},
+                            {"shapes", "1536x576,576x1536,2048x2048,8192x2048"},
+                            {"columns", "1,2,3,4,5,6,7,8,16,64"},
+                            {"threads", "1,2"},
+                            {"cache", "warm,cold"},
+                            {"seconds", "0.1"},
+                            {"json", ""}});
+  MatmulBench matmul(flags);
+  matmul.run();
+  return flags.text("json").empty() || matmul.report().write_json(flags.text("json")) ? 0 : 1;
 }
