@@ -1,5 +1,5 @@
 /** A loaded model: every method of the public interface that works on one. */
-import { getBinding, type Isa } from "../binding/index.js";
+import { getBinding, type Isa, type NativeOperatorTime } from "../binding/index.js";
 import { missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
 import { readOptions } from "../sampling/index.js";
@@ -14,7 +14,7 @@ import type {
   PerplexityOptions,
   PerplexityResult,
 } from "../types.js";
-import type { GenerateSummary, PromptInput } from "../worker/index.js";
+import type { FromWorker, GenerateSummary, PromptInput } from "../worker/index.js";
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
@@ -136,6 +136,14 @@ export class Model {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Time per operator of the steps since the last reset, read between two steps. For `lutra bench`. @internal */
+  profile(reset: boolean): Promise<NativeOperatorTime[]> {
+    return new Promise((resolve, reject) => {
+      const onMessage = (message: FromWorker): void => void (message.type === "profiled" && resolve(message.operators));
+      this.client_.submit({ type: "profile", reset }, { onMessage, onFailure: reject });
+    });
   }
 
   /** For lifecycle tests. @internal */
