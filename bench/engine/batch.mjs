@@ -2,6 +2,7 @@
  * Time of a step of B rows, each of another sequence, against a step of one: natively, and through generate() with B
  * requests at once.
  */
+import { measureLutra, neededContext } from "../../dist/esm/bench/index.js";
 import { summarize } from "../compare/samples.mjs";
 import { NativeLoop, someTokens } from "./native-loop.mjs";
 
@@ -46,19 +47,15 @@ function measureNative({ path, threads, isa, rounds, steps }) {
   return times;
 }
 
-/** Tokens a second of all requests together, from the moment the last prompt is in to the first request's end. */
+/** Tokens a second of all requests together. */
 async function measureApi({ rounds, steps, loadModel }) {
-  const contextSize = promptTokens + steps + 1;
-  const model = await loadModel({ contextSize, maxSequences: Math.max(...apiBatches) });
-  const request = { maxTokens: steps + 1, temperature: 0, ignoreEos: true };
+  const tests = apiBatches.map((batch) => ({ kind: "tg", n: steps, depth: promptTokens, batch }));
+  const model = await loadModel({ contextSize: neededContext(tests), maxSequences: Math.max(...apiBatches) });
   const speeds = new Map(apiBatches.map((batch) => [batch, []]));
   for (let round = 0; round <= rounds; round++) {
-    for (const batch of round % 2 === 0 ? apiBatches : [...apiBatches].reverse()) {
-      const prompts = Array.from({ length: batch }, (_, s) => someTokens(model.info.vocabSize, promptTokens, s));
-      const results = await Promise.all(prompts.map((ids) => model.generate(ids, request)));
-      // All requests decode together from the last one's first token on; it is the one with the shortest decode.
-      const ms = Math.min(...results.map(({ timings }) => timings.predictedMs));
-      if (round > 0) speeds.get(batch).push((batch * steps * 1000) / ms);
+    for (const test of round % 2 === 0 ? tests : [...tests].reverse()) {
+      const { tokens, ms } = await measureLutra(model, test, round, {});
+      if (round > 0) speeds.get(test.batch).push((tokens * 1000) / ms);
     }
   }
   await model.dispose();

@@ -128,10 +128,10 @@ class AttentionBench {
     const double flops = calls * 4.0 * head_dim_ * n_heads * n_rows * n_positions;
     const double bytes = calls * static_cast<double>(pages.layer_bytes());
     report_.add({bench::label("isa", base::isa_name(table_.isa)), bench::figure("positions", n_positions, 0),
-                 bench::label("cache", shape.n_layers > 1 ? "cold" : "warm"),
-                 bench::figure("threads", team.size(), 0), bench::figure("queries", n_queries, 0),
-                 bench::figure("microseconds", 1e6 / calls, 2), bench::figure("gflop_s", flops / 1e9, 2),
-                 bench::figure("gb_s", bytes / 1e9, 2), bench::figure("ceiling_gb_s", ceiling / 1e9, 2),
+                 bench::label("cache", shape.n_layers > 1 ? "cold" : "warm"), bench::figure("threads", team.size(), 0),
+                 bench::figure("queries", n_queries, 0), bench::figure("microseconds", 1e6 / calls, 2),
+                 bench::figure("gflop_s", flops / 1e9, 2), bench::figure("gb_s", bytes / 1e9, 2),
+                 bench::figure("ceiling_gb_s", ceiling / 1e9, 2),
                  bench::figure("share_of_ceiling", bytes / ceiling, 3)});
   }
 

@@ -95,8 +95,11 @@ class Weights {
 class Product {
  public:
   Product(const kernels::KernelTable& table, Shape shape, uint32_t n)
-      : table_(table), arena_(quant::Activations::bytes_needed(n, shape.k)), x_(arena_.data(), n, shape.k),
-        out_(size_t{n} * shape.rows), stride_(shape.rows) {
+      : table_(table),
+        arena_(quant::Activations::bytes_needed(n, shape.k)),
+        x_(arena_.data(), n, shape.k),
+        out_(size_t{n} * shape.rows),
+        stride_(shape.rows) {
     std::mt19937 random(2);
     std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
     x_.begin(n, shape.k);
@@ -162,8 +165,8 @@ class MatmulBench {
                    bench::figure("k", shape.k, 0), bench::label("cache", cold ? "cold" : "warm"),
                    bench::figure("threads", team.size(), 0), bench::figure("columns", n, 0),
                    bench::figure("gb_s", bytes / 1e9, 2), bench::figure("gmac_s", macs / 1e9, 2),
-                   bench::figure("mac_per_cycle", macs / hz / team.size(), 2),
-                   bench::figure("clock_ghz", hz / 1e9, 2), bench::figure("ceiling_gb_s", ceiling / 1e9, 2),
+                   bench::figure("mac_per_cycle", macs / hz / team.size(), 2), bench::figure("clock_ghz", hz / 1e9, 2),
+                   bench::figure("ceiling_gb_s", ceiling / 1e9, 2),
                    bench::figure("share_of_ceiling", bytes / ceiling, 3)});
     }
   }
