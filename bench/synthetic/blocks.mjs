@@ -53,7 +53,8 @@ function toHalf(x) {
   floatBits.setFloat32(0, Math.abs(x));
   const bits = floatBits.getUint32(0);
   const exponent = (bits >>> 23) - 127;
-  const mantissa = exponent < -14 ? Math.floor(Math.abs(x) * 2 ** 24) : ((exponent + 15) << 10) | ((bits >>> 13) & 0x3ff);
+  const mantissa =
+    exponent < -14 ? Math.floor(Math.abs(x) * 2 ** 24) : ((exponent + 15) << 10) | ((bits >>> 13) & 0x3ff);
   return (x < 0 ? 0x8000 : 0) | mantissa;
 }
 
