@@ -13,10 +13,9 @@ struct GatedInput {
   const quant::Matrix* gate;  ///< [hidden_dim, dim]
   const quant::Matrix* up;    ///< [hidden_dim, dim]
   Activation activation;
-  float* up_out;  ///< [rows][hidden_dim] scratch
 };
 
-/// hidden (begun here: rows of h, hidden_dim floats) = act(gate·h) ∘ (up·h).
+/// hidden (begun here: rows of h, hidden_dim floats, quantised where possible) = act(gate·h) ∘ (up·h).
 void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
                 const GatedInput& input, quant::Activations& hidden);
 

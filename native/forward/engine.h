@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/thread_team.h"
 #include "cache/kv_cache.h"
+#include "forward/profile.h"
 #include "model/model.h"
 
 namespace lutra::forward {
@@ -65,6 +66,8 @@ class Engine {
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;
 
+  const Profile& profile() const { return profile_; }
+  void reset_profile() { profile_.reset(); }
   const model::Model& model() const { return *model_; }
   int threads() const { return team_.size(); }
   uint64_t kv_bytes() const { return cache_.size_bytes(); }
@@ -81,10 +84,10 @@ class Engine {
   void embed(const Step& step);
   void compute_angles(const Step& step);
   void run_step(uint32_t layer, const model::BoundStep& step);
-  void head_norm(const model::BoundStep& step);
-  void rotate(uint32_t layer);
-  void append_and_attend(uint32_t layer);
-  void norm_into(const float* x, const float* weight, uint32_t width, quant::Activations& out);
+  void norm(const float* weight);
+  void position(uint32_t layer, const model::BoundStep& step);
+  void attend(uint32_t layer);
+  void add_product(const model::BoundStep& step, quant::Activations& in);
   template <typename F>
   void for_rows(uint32_t rows_per_chunk, F&& body);
   bool aborted(const Step& step) const;
@@ -100,16 +103,16 @@ class Engine {
   cache::KvCache cache_;
   base::AlignedBuffer scratch_;
   std::atomic<bool> busy_{false};
+  Profile profile_;
 
   // Scratch, carved out of scratch_; R = max_rows.
   float* x_ = nullptr;         ///< [R][dim] residual stream
-  float* branch_ = nullptr;    ///< [R][dim] what the last projection gave
+  float* branch_ = nullptr;    ///< [R][dim] a branch that is normed before it is added
   quant::Activations h_;       ///< [R][max(dim, q_dim)]
   quant::Activations hidden_;  ///< [R][hidden_dim]
   float* q_ = nullptr;         ///< [R][q_dim]
   float* k_ = nullptr;         ///< [R][kv_dim]
   float* v_ = nullptr;         ///< [R][kv_dim]
-  float* up_ = nullptr;        ///< [R][hidden_dim]
   float* angles_ = nullptr;    ///< [R][2 ropes][cos, sin][rope_dim/2]
   float* attention_scratch_ = nullptr;
   float* logits_ = nullptr;  ///< [max_wanted][vocab_size]
