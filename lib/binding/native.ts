@@ -103,13 +103,6 @@ export interface StepShape {
   k: number; // candidates per wanted row, 1..256
 }
 
-/** Of one operator since the last reset; `step` stands for whole steps. */
-export interface NativeOperatorTime {
-  op: string;
-  calls: number;
-  ns: number;
-}
-
 export interface NativeBinding {
   readonly abiVersion: number;
   cpu(): NativeCpu;
@@ -155,11 +148,10 @@ export interface NativeBinding {
   engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };
   /** One blocking step. Returns the number of wanted rows. ABORTED when a flag was seen; rows may be run again. */
   engineStep(handle: number, shape: StepShape, arrays: StepArrays): number;
+  /** Time by operator since the last reset; "step" comes first and is the sum of all: calls are steps. Not during a step. */
+  engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
-
-  /** Time per operator of the steps since the last reset; not during a step. */
-  engineProfile(handle: number, reset: boolean): NativeOperatorTime[];
 
   /** Live objects of the process, for leak tests: models, tokenizers, engines, and native bytes held. */
   counters(): { models: number; tokenizers: number; engines: number; bytes: number };

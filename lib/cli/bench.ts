@@ -80,17 +80,19 @@ interface Bench {
 
 async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }: Bench): Promise<BenchRow[]> {
   const { profileLutra, runTest, testName } = await import("../bench/index.js");
-  const { repetitions, profile } = flags;
+  const { repetitions } = flags;
   const { threads } = model.info;
-  return spin(testName(test), async () => {
-    const rows = await runTest(test, subjects, { repetitions, threads, signal });
-    for (const row of rows) {
-      if (!quiet) note(`${row.test}, ${row.engine}: ${row.tokens_per_second.toFixed(1)} tokens/s`);
-    }
-    if (profile)
-      Object.assign(rows[0] as BenchRow, { profile: await profileLutra(model, test, repetitions + 1, signal) });
-    return rows;
-  });
+  const name = testName(test);
+  const rows = await spin(name, () => runTest(test, subjects, { repetitions, threads, signal }));
+  if (!quiet) for (const row of rows) note(progressLine(row));
+  if (!flags.profile) return rows;
+  const profile = await spin(`${name} profile`, () => profileLutra(model, test, repetitions + 1, signal));
+  return rows.map((row) => (profile && row.engine === "lutra" ? { ...row, profile } : row));
+}
+
+function progressLine({ test, engine, tokens_per_second, share_of_ceiling: share }: BenchRow): string {
+  const ofCeiling = share === null ? "" : `, ${(share * 100).toFixed(0)} % of the read ceiling`;
+  return `${test}, ${engine}: ${tokens_per_second.toFixed(1)} tokens/s${ofCeiling}`;
 }
 
 interface Report {
