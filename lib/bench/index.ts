@@ -1,7 +1,7 @@
 /** Measuring: tests on Lutra and on a peer, the read ceiling beside them, and what is made of the rows. */
 export { measureCeiling } from "./ceiling.js";
 export { type BaseRow, parseBase, ratioToBase } from "./compare.js";
-export { findPeer, peerName, PeerProcess } from "./peer.js";
+export { findPeer, peerName, PeerProcess, peerVersion } from "./peer.js";
 export { plotRows } from "./plot.js";
 export { type BenchProfile, type OperatorShare, profileLutra, summarizeProfile } from "./profile.js";
 export { bytesPerToken, fileReadBytes, lutraReadBytes, type ReadBytes } from "./read-bytes.js";

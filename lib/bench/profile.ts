@@ -1,8 +1,9 @@
 /** Where the time of a step goes: the engine's own counters per operator, and what is left for TypeScript. */
-import type { NativeOperatorTime } from "../binding/index.js";
 import type { Model } from "../engine/index.js";
 import { measureLutra, type Sample } from "./streams.js";
 import type { BenchTest } from "./tests.js";
+
+type OperatorTimes = Awaited<ReturnType<Model["profile"]>>;
 
 export interface OperatorShare {
   op: string;
@@ -40,7 +41,7 @@ export async function profileLutra(
 }
 
 /** Null when no step ran. */
-export function summarizeProfile(times: readonly NativeOperatorTime[], sample: Sample): BenchProfile | null {
+export function summarizeProfile(times: OperatorTimes, sample: Sample): BenchProfile | null {
   const whole = times.find(({ op }) => op === "step");
   if (whole === undefined || whole.calls === 0 || whole.ns <= 0) return null;
   const steps = whole.calls;

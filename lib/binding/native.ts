@@ -103,13 +103,6 @@ export interface StepShape {
   k: number; // candidates per wanted row, 1..256
 }
 
-/** Of one operator since the last reset; `step` stands for whole steps. */
-export interface NativeOperatorTime {
-  op: string;
-  calls: number;
-  ns: number;
-}
-
 export interface NativeBinding {
   readonly abiVersion: number;
   cpu(): NativeCpu;
@@ -159,9 +152,6 @@ export interface NativeBinding {
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
-
-  /** Time per operator of the steps since the last reset; not during a step. */
-  engineProfile(handle: number, reset: boolean): NativeOperatorTime[];
 
   /** Live objects of the process, for leak tests: models, tokenizers, engines, and native bytes held. */
   counters(): { models: number; tokenizers: number; engines: number; bytes: number };

@@ -1,122 +1,16 @@
 /** `lutra bench`: speed of prompt processing (pp) and token generation (tg), with its spread. */
-import { cpus } from "node:os";
 import type { Command } from "commander";
-import type { BaseRow, BenchRow, BenchTest, PeerProcess, Subject } from "../bench/index.js";
-import type { Model } from "../engine/index.js";
-import { addBenchFlags, type BenchFlags, type BenchFormat } from "./bench-flags.js";
-import { toCsv, toMarkdown, toProfiles, toRatios } from "./bench-output.js";
-import { openModel, readTextFile } from "./input.js";
-import { techniqueOptions } from "./options.js";
-import { note, print, printJson, runCommand, spin, UsageError } from "./terminal.js";
+import { addBenchFlags, type BenchFlags } from "./bench-flags.js";
+import { runCommand } from "./terminal.js";
 
 export function registerBench(program: Command): void {
   const command = program
     .command("bench")
     .description("measure speed; numbers may be lists (128,512) and ranges (first-last+step, first-last*factor)");
-  addBenchFlags(command).action((flags: BenchFlags) => runCommand((signal) => bench(flags, signal)));
-}
-
-async function bench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
-  if (flags.json && flags.output && flags.output !== "json")
-    throw new UsageError(`--json and -o ${flags.output} exclude each other`);
-  const format = flags.json ? "json" : (flags.output ?? "md");
-  const { findPeer, listTests, neededContext, parseBase } = await import("../bench/index.js");
-  const tests = listTests(flags);
-  if (tests.length === 0) throw new UsageError("nothing to measure: -p and -n are both 0");
-  const base = flags.compare === undefined ? undefined : parseBase(await readTextFile(flags.compare), flags.compare);
-  const peerFolder = flags.peer === undefined ? undefined : findPeer();
-  if (peerFolder === null) throw new UsageError(missingPeer(flags.peer as string));
-
-  const contextSize = neededContext(tests);
-  const maxSequences = Math.max(...flags.batch);
-  await using model = await openModel(flags, { ...techniqueOptions(flags), contextSize, maxSequences }, signal);
-  await using peer = peerFolder === undefined ? undefined : await openPeer(peerFolder, model, signal);
-  const subjects = await subjectsOf(model, peer, signal);
-  const rows: BenchRow[] = [];
-  for (const test of tests)
-    rows.push(...(await runOne(test, { model, subjects, flags, signal, quiet: format === "md" })));
-  await report(rows, { format, model, base });
-}
-
-function missingPeer(name: string): string {
-  const where = process.env["LUTRA_PEER"] ? `in ${process.env["LUTRA_PEER"]} (LUTRA_PEER)` : "here";
-  return `--peer: ${name} is not installed ${where}; npm install ${name}, or set LUTRA_PEER to the folder whose node_modules holds it`;
-}
-
-async function openPeer(folder: string, model: Model, signal: AbortSignal): Promise<PeerProcess> {
-  const { PeerProcess } = await import("../bench/index.js");
-  const { path, threads, contextSize, vocabSize } = model.info;
-  return spin("load the peer", () => PeerProcess.start({ folder, path, threads, contextSize, vocabSize, signal }));
-}
-
-async function subjectsOf(model: Model, peer: PeerProcess | undefined, signal: AbortSignal): Promise<Subject[]> {
-  const { bytesPerToken, fileReadBytes, lutraReadBytes, measureLutra, peerName } = await import("../bench/index.js");
-  const ours = lutraReadBytes(model);
-  const subjects: Subject[] = [
-    {
-      engine: "lutra",
-      bytesPerToken: (test) => bytesPerToken(ours, test),
-      measure: (test, round) => measureLutra(model, test, round, { signal }),
-    },
-  ];
-  if (peer !== undefined) {
-    const theirs = fileReadBytes(model.info);
-    subjects.push({
-      engine: peerName,
-      bytesPerToken: (test) => bytesPerToken(theirs, test),
-      measure: (test, round) => peer.measure(test, round),
-    });
-  }
-  return subjects;
-}
-
-interface Bench {
-  model: Model;
-  subjects: Subject[];
-  flags: BenchFlags;
-  signal: AbortSignal;
-  quiet: boolean;
-}
-
-async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }: Bench): Promise<BenchRow[]> {
-  const { profileLutra, runTest, testName } = await import("../bench/index.js");
-  const { repetitions, profile } = flags;
-  const { threads } = model.info;
-  return spin(testName(test), async () => {
-    const rows = await runTest(test, subjects, { repetitions, threads, signal });
-    for (const row of rows) {
-      if (!quiet) note(`${row.test}, ${row.engine}: ${row.tokens_per_second.toFixed(1)} tokens/s`);
-    }
-    if (profile)
-      Object.assign(rows[0] as BenchRow, { profile: await profileLutra(model, test, repetitions + 1, signal) });
-    return rows;
-  });
-}
-
-interface Report {
-  format: BenchFormat;
-  model: Model;
-  base: BaseRow[] | undefined;
-}
-
-/** The rows in their format on stdout; what that format has no place for on stderr. */
-async function report(rows: readonly BenchRow[], { format, model, base }: Report): Promise<void> {
-  const { name, isa, threads } = model.info;
-  const ceilings = rows.map(({ read_ceiling_gb_s }) => read_ceiling_gb_s);
-  const range = [...new Set([Math.min(...ceilings), Math.max(...ceilings)].map((value) => value.toFixed(1)))].join("–");
-  const machine = `${cpus()[0]?.model.trim() || process.arch}, ${isa}, ${threads} threads, read ceiling ${range} GB/s`;
-  if (format === "md") {
-    await print(toMarkdown(rows, `${name}, ${machine}`, base));
-    const profiles = toProfiles(rows);
-    return print(profiles && `\n${profiles}`);
-  }
-  if (format === "json") await printJson(rows);
-  else if (format === "csv") await print(toCsv(rows));
-  else {
-    const { plotRows } = await import("../bench/index.js");
-    await print(await plotRows(rows, { model: name, subtitle: machine }));
-  }
-  if (base) note(toRatios(rows, base).trimEnd());
-  const profiles = format === "json" ? "" : toProfiles(rows);
-  if (profiles) note(profiles.trimEnd());
+  addBenchFlags(command).action((flags: BenchFlags) =>
+    runCommand(async (signal) => {
+      const { runBench } = await import("./bench-run.js");
+      await runBench(flags, signal);
+    }),
+  );
 }

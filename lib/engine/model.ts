@@ -1,5 +1,5 @@
 /** A loaded model: every method of the public interface that works on one. */
-import { getBinding, type Isa, type NativeOperatorTime } from "../binding/index.js";
+import { getBinding, type Isa } from "../binding/index.js";
 import { missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
 import { readOptions } from "../sampling/index.js";
@@ -14,7 +14,7 @@ import type {
   PerplexityOptions,
   PerplexityResult,
 } from "../types.js";
-import type { FromWorker, GenerateSummary, PromptInput } from "../worker/index.js";
+import type { FromWorker, GenerateSummary, OperatorTimes, PromptInput } from "../worker/index.js";
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
@@ -139,7 +139,7 @@ export class Model {
   }
 
   /** Time per operator of the steps since the last reset, read between two steps. For `lutra bench`. @internal */
-  profile(reset: boolean): Promise<NativeOperatorTime[]> {
+  profile(reset: boolean): Promise<OperatorTimes> {
     return new Promise((resolve, reject) => {
       const onMessage = (message: FromWorker): void => void (message.type === "profiled" && resolve(message.operators));
       this.client_.submit({ type: "profile", reset }, { onMessage, onFailure: reject });

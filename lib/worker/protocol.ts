@@ -1,6 +1,6 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, NativeModelInfo, NativeOperatorTime, NativeVocab } from "../binding/native.js";
+import type { Isa, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
@@ -78,12 +78,14 @@ export interface ScoreSummary {
   logprobs: Float64Array;
 }
 
+export type OperatorTimes = ReturnType<NativeBinding["engineProfile"]>;
+
 export type FromWorker =
   | { type: "load-progress"; loadedBytes: number; totalBytes: number }
   | { type: "prompt-progress"; id: number; processedTokens: number; totalTokens: number }
   | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
   | { type: "generated"; id: number; summary: GenerateSummary }
   | { type: "scored"; id: number; summary: ScoreSummary }
-  | { type: "profiled"; id: number; operators: NativeOperatorTime[] }
+  | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };
