@@ -7,6 +7,7 @@
 //
 //   bench_attention [--isa best] [--queries 1,3,9] [--group 3] [--positions 512,…] [--kv-heads 3] [--head-dim 64]
 //                   [--threads 1,2] [--cache warm,cold] [--seconds 0.1] [--json FILE]
+#include <cstring>
 #include <numeric>
 #include <random>
 
@@ -22,8 +23,7 @@ using namespace lutra;
 /// K/V of as many layers as `wanted_bytes` needs, random, pages in order.
 class Pages {
  public:
-  Pages(const kernels::KernelTable& table, uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_positions,
-        uint64_t wanted_bytes) {
+  Pages(uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_positions, uint64_t wanted_bytes) {
     cache::KvShape shape = {1, n_kv_heads, head_dim, n_positions / kernels::kPagePositions};
     layer_bytes_ = cache::KvCache::bytes_per_token(shape) * n_positions;
     shape.n_layers = static_cast<uint32_t>(std::max<uint64_t>(1, wanted_bytes / layer_bytes_));
@@ -35,7 +35,7 @@ class Pages {
     cache_ = std::move(created.value());
     page_table_.resize(shape.n_pages);
     std::iota(page_table_.begin(), page_table_.end(), 0);
-    fill(table);
+    fill();
   }
 
   cache::KvCache& cache() { return cache_; }
@@ -43,23 +43,17 @@ class Pages {
   uint64_t layer_bytes() const { return layer_bytes_; }
 
  private:
-  void fill(const kernels::KernelTable& table) {
+  // Bytes that make finite halves below 1, the same for every page: speed does not depend on them.
+  void fill() {
     const cache::KvShape& shape = cache_.shape();
     std::mt19937 random(1);
-    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-    // A few random vectors in turn: drawing every element would take longer than the bench.
-    constexpr uint32_t kVectors = 61;
-    std::vector<float> vectors(size_t{kVectors} * shape.head_dim);
-    for (float& value : vectors) value = uniform(random);
-    uint32_t next = 0;
-    auto vector = [&] { return vectors.data() + size_t{next++ % kVectors} * shape.head_dim; };
+    std::vector<uint8_t> page(layer_bytes_ / shape.n_pages / shape.n_kv_heads / 2);
+    for (uint8_t& byte : page) byte = static_cast<uint8_t>(random() & 0x3B);
     for (uint32_t layer = 0; layer < shape.n_layers; ++layer) {
-      for (uint32_t page = 0; page < shape.n_pages; ++page) {
+      for (uint32_t i = 0; i < shape.n_pages; ++i) {
         for (uint32_t head = 0; head < shape.n_kv_heads; ++head) {
-          for (uint32_t slot = 0; slot < kernels::kPagePositions; ++slot) {
-            table.store_key_f16(vector(), shape.head_dim, cache_.keys(layer, page, head), slot);
-            table.store_value_f16(vector(), shape.head_dim, cache_.values(layer, page, head), slot);
-          }
+          std::memcpy(cache_.keys(layer, i, head), page.data(), page.size());
+          std::memcpy(cache_.values(layer, i, head), page.data(), page.size());
         }
       }
     }
@@ -82,7 +76,7 @@ class AttentionBench {
   void run() {
     for (const uint32_t n_positions : flags_.numbers("positions")) {
       for (const std::string& cache : flags_.list("cache")) {
-        Pages pages(table_, n_kv_heads_, head_dim_, n_positions, cache == "cold" ? bench::cold_bytes() : 1);
+        Pages pages(n_kv_heads_, head_dim_, n_positions, cache == "cold" ? bench::cold_bytes() : 1);
         for (const uint32_t n_threads : flags_.numbers("threads")) {
           base::ThreadTeam team(static_cast<int>(n_threads));
           const double ceiling = ceiling_.measure(team);

@@ -76,6 +76,7 @@ inline uint64_t cold_bytes() {
 class ReadCeiling {
  public:
   explicit ReadCeiling(uint64_t bytes) : n_chunks_(static_cast<uint32_t>(bytes / kChunk)), buffer_(n_chunks_ * kChunk) {
+    buffer_.prefer_huge_pages();
     std::memset(buffer_.data(), 1, buffer_.size_bytes());
   }
 

@@ -64,9 +64,11 @@ class Weights {
     matrix_.rows = shape.rows;
     matrix_.k = shape.k;
     matrix_.panel_bytes = quant::panel_bytes(type, shape.k);
+    matrix_.group_bytes = quant::kGroupPanels * matrix_.panel_bytes;
     matrix_bytes_ = matrix_.n_panels() * matrix_.panel_bytes;
     copies_ = static_cast<uint32_t>((wanted_bytes + matrix_bytes_ - 1) / matrix_bytes_);
     bytes_ = base::AlignedBuffer(copies_ * matrix_bytes_);
+    bytes_.prefer_huge_pages();  // as a model's arena
     std::mt19937 random(1);
     std::vector<uint8_t> rows(kernels::kPanelRows * quant::row_bytes(type, shape.k));
     for (uint8_t& byte : rows) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every float of a type finite
@@ -105,7 +107,7 @@ class Product {
     x_.begin(n, shape.k);
     for (uint32_t t = 0; t < n; ++t) {
       for (uint32_t k = 0; k < shape.k; ++k) x_.row(t)[k] = uniform(random);
-      x_.quantize_row(table, t);
+      if (x_.can_quantize()) x_.quantize(table, t, 0, shape.k);
     }
     x_.mark_quantized();
   }
