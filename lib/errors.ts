@@ -81,6 +81,7 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   PULL_FAILED: { type: PullError, status: 502 },
   CALLBACK_FAILED: { type: CallbackError, status: 500 },
   WORKER_LOST: { type: WorkerLostError, status: 503 },
+  PEER_FAILED: { type: LutraError, status: 500 },
   E_NONFINITE: { type: InternalError, status: 500 },
   INTERNAL: { type: InternalError, status: 500 },
 };

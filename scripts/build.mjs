@@ -2,7 +2,7 @@
 //
 // tsc takes a file's module kind from the nearest package.json, so the CommonJS pass compiles a copy of lib/ that lies
 // under one saying "commonjs". There, a module `name-cjs.cts` takes the place of `name.ts` (import.meta has no CommonJS
-// spelling), and cli/ is left out: the command runs from the ESM build, and two of its packages are ESM only.
+// spelling), and cli/ and bench/ are left out: the command runs from the ESM build, and two of its packages are ESM only.
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -37,7 +37,8 @@ compile("-p", "tsconfig.json", "--outDir", join(stage, "esm"));
 mark(join(stage, "esm"), "module");
 
 mkdirSync(copy, { recursive: true });
-cpSync(join(root, "lib"), copy, { recursive: true, filter: (path) => path !== join(root, "lib", "cli") });
+const commandOnly = ["cli", "bench"].map((room) => join(root, "lib", room));
+cpSync(join(root, "lib"), copy, { recursive: true, filter: (path) => !commandOnly.includes(path) });
 replaceTwins(copy);
 mark(copy, "commonjs");
 writeFileSync(

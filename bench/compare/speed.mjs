@@ -10,7 +10,7 @@
  * Writes bench/results/<date>-compare.json and prints a Markdown table.
  */
 import { fork } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -18,7 +18,7 @@ import { parseArgs } from "node:util";
 import { binding } from "../../dist/esm/binding/index.js";
 import { resolveModel } from "../../dist/esm/models/index.js";
 import { contextSize, engines } from "./engines.mjs";
-import { describeCommit, describeMachine } from "./machine.mjs";
+import { describeRun, writeResults } from "./machine.mjs";
 import { installedPeer } from "./peer-folder.mjs";
 import { summarize } from "./samples.mjs";
 import { toMarkdown } from "./table.mjs";
@@ -215,22 +215,14 @@ function memoryBudget({ memory, info }, fileBytes) {
 }
 
 const { name: textName, text } = readText();
-const date = new Date().toISOString();
-// Before the measurements, whose own load says nothing.
-const machine = describeMachine();
-if (machine.loadAverage > 0.5) {
-  console.error(`warning: load average ${machine.loadAverage.toFixed(1)}: this machine is busy, ratios mean nothing`);
-}
+const run = describeRun(root);
 const models = [];
 for (const model of flags.model) {
   console.error(`${model}: ${rounds} rounds`);
   models.push(await measureModel(model, text));
 }
 const document = {
-  date,
-  machine,
-  ...describeCommit(root),
-  node: process.version,
+  ...run,
   versions: {
     lutra: JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version,
     "node-llama-cpp": installedPeer(),
@@ -247,8 +239,5 @@ const document = {
   },
   models,
 };
-const out = flags.out ?? join(root, "bench", "results", `${date.slice(0, 10)}-compare.json`);
-mkdirSync(dirname(out), { recursive: true });
-writeFileSync(out, `${JSON.stringify(document, null, 2)}\n`);
 console.log(toMarkdown(document));
-console.error(`written: ${out}`);
+writeResults(root, "compare", document, flags.out);

@@ -29,3 +29,10 @@ export function toMarkdown({ machine, commit, dirty, node, versions, flags, mode
   }
   return lines.join("\n");
 }
+
+/** A table whose first column is text and the others numbers. */
+export function markdownTable(columns, rows) {
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  const rule = columns.map((_, i) => (i === 0 ? "---" : "---:")).join("|");
+  return [line(columns), `|${rule}|`, ...rows.map(line)].join("\n");
+}

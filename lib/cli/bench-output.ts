@@ -1,19 +1,56 @@
-/** Bench rows as a Markdown table or as CSV. */
-import type { ModelInfo } from "../types.js";
-import type { BenchRow } from "./bench.js";
+/** Bench rows as text: Markdown, CSV, ratios to an earlier run, profiles. */
+import type { BaseRow, BenchProfile, BenchRow } from "../bench/index.js";
+import { ratioToBase } from "../bench/index.js";
 
-export function toMarkdown(rows: readonly BenchRow[], { name, isa }: Pick<ModelInfo, "name" | "isa">): string {
-  const [first] = rows;
-  const lines = rows.map(({ test, tokens_per_second, spread, share_of_ceiling }) => {
-    const share = share_of_ceiling === null ? "" : `${(share_of_ceiling * 100).toFixed(0)} %`;
-    return `| ${test} | ${tokens_per_second.toFixed(2)} ± ${spread.toFixed(2)} | ${share} |\n`;
+type Cell = [heading: string, value: (row: BenchRow) => string];
+
+/** `base`: rows of an earlier run; undefined: no comparison. */
+export function toMarkdown(rows: readonly BenchRow[], title: string, base?: readonly BaseRow[]): string {
+  const several = new Set(rows.map(({ engine }) => engine)).size > 1;
+  const cells: Cell[] = [
+    ["test", ({ test }) => test],
+    ...(several ? [["engine", ({ engine }) => engine] satisfies Cell] : []),
+    ["tokens/s", ({ tokens_per_second, spread }) => `${tokens_per_second.toFixed(2)} ± ${spread.toFixed(2)}`],
+    ["of the ceiling", ({ share_of_ceiling: share }) => (share === null ? "" : `${(share * 100).toFixed(0)} %`)],
+    ...(base ? [["÷ earlier", (row) => ratioText(ratioToBase(row, base))] satisfies Cell] : []),
+  ];
+  const texts = new Set(["test", "engine"]);
+  const line = (values: string[]) => `| ${values.join(" | ")} |\n`;
+  const body = rows.flatMap((row, i) => {
+    const own = line(cells.map(([, value]) => value(row)));
+    const last = rows[i + 1]?.test !== row.test;
+    return several && last ? [own, ...ratioLines(rows, row.test, cells.length).map(line)] : [own];
   });
-  const title = first
-    ? `${name}, ${first.engine} ${isa}, ${first.threads} threads, read ceiling ${first.read_ceiling_gb_s.toFixed(1)} GB/s\n\n`
-    : "";
-  return `${title}| test | tokens/s | of the ceiling |\n| --- | ---: | ---: |\n${lines.join("")}`;
+  const rule = cells.map(([heading]) => (texts.has(heading) ? "---" : "---:"));
+  return `${title}\n\n${line(cells.map(([heading]) => heading))}${line(rule)}${body.join("")}`;
 }
 
+/** Of each test Lutra's median ÷ that of every other engine. */
+function ratioLines(rows: readonly BenchRow[], test: string, width: number): string[][] {
+  const [ours, ...others] = rows.filter((row) => row.test === test);
+  return others.map((other) => {
+    const ratio = (ours?.tokens_per_second ?? Number.NaN) / other.tokens_per_second;
+    const values = [test, `${ours?.engine} ÷ ${other.engine}`, ratioText(ratio)];
+    return Array.from({ length: width }, (_, i) => values[i] ?? "");
+  });
+}
+
+function ratioText(ratio: number | null): string {
+  return ratio === null ? "" : `${ratio.toFixed(2)} ×`;
+}
+
+/** One line a row, for the eye beside another format. */
+export function toRatios(rows: readonly BenchRow[], base: readonly BaseRow[]): string {
+  return rows
+    .map((row) => {
+      const ratio = ratioToBase(row, base);
+      const text = ratio === null ? "not in the earlier run" : `${ratioText(ratio)} the earlier run`;
+      return `${row.test.padEnd(18)} ${row.engine.padEnd(15)} ${row.tokens_per_second.toFixed(1).padStart(9)} tokens/s  ${text}\n`;
+    })
+    .join("");
+}
+
+/** The columns of the JSON rows, but for the profile, which is no flat value. */
 export function toCsv(rows: readonly BenchRow[]): string {
   const [first] = rows;
   if (!first) return "";
@@ -21,6 +58,21 @@ export function toCsv(rows: readonly BenchRow[]): string {
     const text = Array.isArray(value) ? value.join(" ") : value === null ? "" : String(value);
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const keys = Object.keys(first) as (keyof BenchRow)[];
+  const keys = (Object.keys(first) as (keyof BenchRow)[]).filter((key) => key !== "profile");
   return `${keys.join(",")}\n${rows.map((row) => `${keys.map((key) => quote(row[key])).join(",")}\n`).join("")}`;
+}
+
+/** A table for each row that has a profile. */
+export function toProfiles(rows: readonly BenchRow[]): string {
+  return rows.flatMap(({ test, profile }) => (profile ? [toProfile(test, profile)] : [])).join("\n");
+}
+
+function toProfile(test: string, { steps, step_us, js_share, operators }: BenchProfile): string {
+  const script = js_share === null ? "" : `, TypeScript ${(js_share * 100).toFixed(1)} % of a step's time`;
+  const lines = operators.map(
+    ({ op, calls_per_step, us_per_step, share }) =>
+      `| ${op} | ${calls_per_step.toFixed(1)} | ${us_per_step.toFixed(1)} | ${(share * 100).toFixed(1)} % |\n`,
+  );
+  const head = "| operator | calls a step | µs a step | share |\n| --- | ---: | ---: | ---: |\n";
+  return `${test}: ${steps} steps of ${step_us.toFixed(0)} µs in native code${script}\n\n${head}${lines.join("")}`;
 }

@@ -9,17 +9,6 @@ interface DoctorFlags {
   json?: boolean;
 }
 
-/** Larger than any last-level cache this is likely to meet. */
-const ceilingMegabytes = 256;
-
-/** The best of three streams: what the memory can give, not what it gave at a bad moment. Bytes per second to GB/s. */
-export async function measureCeiling(threads: number): Promise<number> {
-  const { binding } = await import("../binding/index.js");
-  let best = 0;
-  for (let run = 0; run < 3; run++) best = Math.max(best, binding.measureReadCeiling(ceilingMegabytes, threads));
-  return best / 1e9;
-}
-
 export function registerDoctor(program: Command): void {
   const command = program
     .command("doctor")
@@ -29,9 +18,10 @@ export function registerDoctor(program: Command): void {
 }
 
 async function doctor(flags: DoctorFlags): Promise<void> {
-  const [{ binding, bindingReport }, { cacheFolder, listModels }] = await Promise.all([
+  const [{ binding, bindingReport }, { cacheFolder, listModels }, { measureCeiling }] = await Promise.all([
     import("../binding/index.js"),
     import("../models/index.js"),
+    import("../bench/index.js"),
   ]);
   const { path, abiVersion, attempts, error } = bindingReport();
   const cpu = path === null ? null : binding.cpu();
@@ -45,7 +35,7 @@ async function doctor(flags: DoctorFlags): Promise<void> {
     threads: cpu?.threads ?? null,
     threads_reason: cpu?.threadsReason ?? null,
     available_memory_bytes: cpu?.availableMemoryBytes ?? null,
-    read_ceiling_gb_s: cpu === null ? null : await measureCeiling(threads),
+    read_ceiling_gb_s: cpu === null ? null : measureCeiling(threads),
     read_ceiling_threads: threads,
     cache_folder: cacheFolder(),
     models: (await listModels()).map((model) => model.name),

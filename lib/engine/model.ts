@@ -14,7 +14,7 @@ import type {
   PerplexityOptions,
   PerplexityResult,
 } from "../types.js";
-import type { GenerateSummary, PromptInput } from "../worker/index.js";
+import type { FromWorker, GenerateSummary, OperatorTimes, PromptInput } from "../worker/index.js";
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
@@ -136,6 +136,14 @@ export class Model {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Time per operator of the steps since the last reset, read between two steps. For `lutra bench`. @internal */
+  profile(reset: boolean): Promise<OperatorTimes> {
+    return new Promise((resolve, reject) => {
+      const onMessage = (message: FromWorker): void => void (message.type === "profiled" && resolve(message.operators));
+      this.client_.submit({ type: "profile", reset }, { onMessage, onFailure: reject });
+    });
   }
 
   /** For lifecycle tests. @internal */

@@ -94,7 +94,8 @@ export class EngineLoop {
       return;
     }
     try {
-      this.admit(message);
+      if (message.type === "profile") this.profile(message);
+      else this.admit(message);
     } catch (thrown) {
       this.fail(message.id, toLutraError(thrown));
     }
@@ -113,6 +114,11 @@ export class EngineLoop {
       throw createError("INVALID_OPTION", "prompt: expected at least one token, got an empty prompt");
     if (tokens.length > contextSize) throw contextOverflow(tokens.length, contextSize);
     this.enqueue(id, slot, new Generation(id, tokens, message, source, (reply) => this.post(reply)), tokens);
+  }
+
+  private profile({ id, reset }: Extract<ToWorker, { type: "profile" }>): void {
+    const { source, engine } = this.options_;
+    this.post({ type: "profiled", id, operators: source.binding.engineProfile(engine, reset) });
   }
 
   private createScoring(id: number, tokens: Int32Array, message: Extract<ToWorker, { type: "score" }>): Scoring {

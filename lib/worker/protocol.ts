@@ -1,6 +1,6 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, NativeModelInfo, NativeVocab } from "../binding/native.js";
+import type { Isa, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
@@ -53,6 +53,8 @@ export type PromptInput =
 export type ToWorker =
   | { type: "generate"; id: number; slot: number; prompt: PromptInput; params: SamplingParams; reportProgress: boolean }
   | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
+  /** Time per operator since the last reset, read between two steps. */
+  | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
   | { type: "wake"; id: number }
   | { type: "stop" };
@@ -76,11 +78,14 @@ export interface ScoreSummary {
   logprobs: Float64Array;
 }
 
+export type OperatorTimes = ReturnType<NativeBinding["engineProfile"]>;
+
 export type FromWorker =
   | { type: "load-progress"; loadedBytes: number; totalBytes: number }
   | { type: "prompt-progress"; id: number; processedTokens: number; totalTokens: number }
   | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
   | { type: "generated"; id: number; summary: GenerateSummary }
   | { type: "scored"; id: number; summary: ScoreSummary }
+  | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };

@@ -2,7 +2,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { parseList } from "../../dist/esm/cli/bench.js";
 import { filesUnder, isolatedEnvironment, patternBytes, sha256, startHub } from "../support/local-sources.js";
 import { runCli } from "../support/run-cli.js";
 
@@ -178,14 +177,4 @@ t.test("a file that is no model", async (t) => {
     t.equal(stdout, "");
     t.match(stderr, /^lutra: [^\n]+ \([A-Z_]+\)\n$/);
   }
-});
-
-t.test("bench lists and ranges", async (t) => {
-  t.same(parseList("512"), [512]);
-  t.same(parseList("1,2, 8"), [1, 2, 8]);
-  t.same(parseList("128-512*2"), [128, 256, 512]);
-  t.same(parseList("0-4096+2048"), [0, 2048, 4096]);
-  t.same(parseList("1-3,7"), [1, 2, 3, 7]);
-  for (const bad of ["", "x", "-1", "5-1", "0-8*2", "1-8*1", "1-8+0", "1-1000", "1.5"])
-    t.throws(() => parseList(bad), bad);
 });

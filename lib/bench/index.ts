@@ -1,0 +1,11 @@
+/** Measuring: tests on Lutra and on a peer, the read ceiling beside them, and what is made of the rows. */
+export { measureCeiling } from "./ceiling.js";
+export { type BaseRow, parseBase, ratioToBase } from "./compare.js";
+export { findPeer, peerName, PeerProcess, peerVersion } from "./peer.js";
+export { plotRows } from "./plot.js";
+export { type BenchProfile, type OperatorShare, profileLutra, summarizeProfile } from "./profile.js";
+export { bytesPerToken, fileReadBytes, lutraReadBytes, type ReadBytes } from "./read-bytes.js";
+export { type BenchRow, benchRow, deviation, median, type RowInput } from "./rows.js";
+export { runTest, type Subject } from "./run.js";
+export { measureLutra, type MeasureOptions, type Sample } from "./streams.js";
+export { type BenchTest, listTests, neededContext, streamPrompts, testName } from "./tests.js";

@@ -1,0 +1,83 @@
+/** The flags of `lutra bench`. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { limits } from "../limits.js";
+import { addCompute, addTechniques, type ModelFlags, option, positive, type TechniqueFlags } from "./options.js";
+
+export type BenchFormat = "md" | "json" | "csv" | "svg";
+
+export interface BenchFlags extends ModelFlags, TechniqueFlags {
+  nPrompt: number[];
+  nGen: number[];
+  nDepth: number[];
+  batch: number[];
+  repetitions: number;
+  output?: BenchFormat;
+  peer?: string;
+  compare?: string;
+  profile?: boolean;
+}
+
+const maxValues = 64;
+
+const help = `
+tokens/s: the median of the samples; spread: their standard deviation. Of a batch (-b) all streams count together:
+  pp  all prompts ÷ the time until the last of them is evaluated (at a depth, less the time of the prefixes alone)
+  tg  tokens from the moment the last stream's prompt is evaluated until the first stream ends
+of the ceiling: bytes that generation has to read per second ÷ the read ceiling, which is measured before each test.
+  A token reads weights ÷ batch (a step reads them once for all streams) + the keys and values of its depth.
+--peer measures node-llama-cpp on the same file, token ids and threads, in a process that sleeps while Lutra works, in
+  alternating rounds; install it with npm install node-llama-cpp, or name the folder of its node_modules in LUTRA_PEER.
+--profile adds one run to each test. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
+
+export function addBenchFlags(command: Command): Command {
+  command
+    .addOption(option("-p, --n-prompt <list>", "prompt lengths; 0: none", parseList).default([512], "512"))
+    .addOption(option("-n, --n-gen <list>", "numbers of generated tokens; 0: none", parseList).default([128], "128"))
+    .addOption(
+      option("-d, --n-depth <list>", "tokens in the context before the measured ones", parseList).default([0], "0"),
+    )
+    .addOption(option("-b, --batch <list>", "streams that run together", parseBatches).default([1], "1"))
+    .addOption(
+      option("-r, --repetitions <n>", "samples of each test, after one that does not count", positive).default(5),
+    )
+    .addOption(
+      option("-o, --output <format>", "form of the results (default: md)").choices(["md", "json", "csv", "svg"]),
+    )
+    // LUTRA_PEER names the folder the peer is in.
+    .addOption(
+      new Option("--peer <engine>", "measure another engine beside")
+        .choices(["node-llama-cpp"])
+        .env("LUTRA_BENCH_PEER"),
+    )
+    .addOption(option("--compare <file>", "ratios to the rows of an earlier `-o json` file"))
+    .addOption(option("--profile", "where the time of a step goes, per operator"))
+    .addHelpText("after", help);
+  return addTechniques(addCompute(command));
+}
+
+/** `1,2`, `128-512*2`, `0-4096+1024` and mixtures. */
+export function parseList(text: string): number[] {
+  const values = text.split(",").flatMap((item) => parseRange(item.trim()));
+  if (values.length > maxValues) throw new InvalidArgumentError(`At most ${maxValues} values.`);
+  return values;
+}
+
+export function parseBatches(text: string): number[] {
+  const values = parseList(text);
+  if (values.some((value) => value < 1 || value > limits.maxMaxSequences))
+    throw new InvalidArgumentError(`Expected 1 to ${limits.maxMaxSequences} streams.`);
+  return values;
+}
+
+function parseRange(text: string): number[] {
+  const match = /^(\d{1,7})(?:-(\d{1,7})(?:([+*])(\d{1,7}))?)?$/.exec(text);
+  if (!match) throw new InvalidArgumentError("Expected numbers such as 512, 128,512, 128-512*2 or 0-4096+1024.");
+  const first = Number(match[1]);
+  if (match[2] === undefined) return [first];
+  const [last, step] = [Number(match[2]), Number(match[4] ?? 1)];
+  const next = (value: number) => (match[3] === "*" ? value * step : value + step);
+  if (last < first || next(first) <= first) throw new InvalidArgumentError(`The range ${text} does not grow.`);
+  const values: number[] = [];
+  for (let value = first; value <= last && values.length <= maxValues; value = next(value)) values.push(value);
+  return values;
+}
