@@ -44,6 +44,7 @@ Napi::Value measure_read_ceiling(const Arguments& arguments) {
   const auto threads = static_cast<int>(arguments.integer(1, "threads", 1, 256));
   base::AlignedBuffer buffer(megabytes << 20);
   if (buffer.data() == nullptr) throw Failure{"E_OUT_OF_MEMORY", "could not allocate the buffer to read"};
+  buffer.prefer_huge_pages();  // as the weights do
   base::ThreadTeam team(threads);
   constexpr uint64_t kChunk = 1 << 20;
   team.parallel_for(static_cast<uint32_t>(megabytes), [&](uint32_t chunk, int) {
