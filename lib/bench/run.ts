@@ -27,7 +27,7 @@ export async function runTest(
   const ceilings: number[] = [];
   const samples = subjects.map((): number[] => []);
   for (let round = 0; round <= repetitions; round++) {
-    ceilings.push(measureCeiling(threads));
+    ceilings.push(measureCeiling(threads, 1));
     const order = [...subjects.keys()];
     if (round % 2 === 1) order.reverse();
     for (const i of order) {
