@@ -1,24 +1,22 @@
-#include <algorithm>
-
+// Gate and up of the same rows are computed by the same thread, activated and quantised before anything is stored.
 #include "ffn/ffn.h"
 
 namespace lutra::ffn {
 
 void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
                 const GatedInput& input, quant::Activations& hidden) {
-  const uint32_t hidden_dim = input.gate->rows;
-  hidden.begin(h.n(), hidden_dim);
-  // The gate is computed where its activated product will stand.
-  const quant::Product products[] = {{input.gate, hidden.row(0), hidden_dim}, {input.up, input.up_out, hidden_dim}};
-  quant::multiply(team, kernels, h, products);
+  hidden.begin(h.n(), input.gate->rows);
   const auto activate = input.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_mul;
-  constexpr uint32_t kRows = 4;
-  team.parallel_for((h.n() + kRows - 1) / kRows, [&](uint32_t chunk, int) {
-    for (uint32_t t = chunk * kRows; t < std::min(h.n(), (chunk + 1) * kRows); ++t) {
-      const uint64_t row = static_cast<uint64_t>(t) * hidden_dim;
-      activate(hidden.row(t), input.up_out + row, hidden_dim, hidden.row(t));
+  quant::multiply_tiles(team, kernels, h, *input.gate, input.up, [&](const quant::ResultTile& tile) {
+    for (uint32_t i = 0; i < tile.n; ++i) {
+      const uint64_t at = static_cast<uint64_t>(i) * tile.n_rows;
+      const uint32_t t = tile.t_begin + i;
+      float* const out = input.as_floats ? hidden.row(t) + tile.row_begin : tile.values + at;
+      activate(tile.values + at, tile.second + at, tile.n_rows, out);
+      if (!input.as_floats) hidden.quantize(kernels, t, tile.row_begin, tile.row_begin + tile.n_rows, out);
     }
   });
+  if (!input.as_floats) hidden.mark_quantized();
 }
 
 }  // namespace lutra::ffn

@@ -13,10 +13,11 @@ struct GatedInput {
   const quant::Matrix* gate;  ///< [hidden_dim, dim]
   const quant::Matrix* up;    ///< [hidden_dim, dim]
   Activation activation;
-  float* up_out;  ///< [rows][hidden_dim] scratch
+  bool as_floats;
 };
 
-/// hidden (begun here: rows of h, hidden_dim floats) = act(gate·h) ∘ (up·h).
+/// hidden (begun here: rows of h, hidden_dim wide) = act(gate·h) ∘ (up·h), as floats for a `down` that takes floats, else
+/// quantised only.
 void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
                 const GatedInput& input, quant::Activations& hidden);
 

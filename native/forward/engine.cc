@@ -94,7 +94,6 @@ bool Engine::allocate() {
     q_ = carver.floats(rows * hyper.q_dim);
     k_ = carver.floats(rows * hyper.kv_dim);
     v_ = carver.floats(rows * hyper.kv_dim);
-    up_ = carver.floats(rows * hyper.hidden_dim);
     angles_ = carver.floats(rows * 2 * hyper.rope_dim);
     attention_scratch_ = carver.floats(
         attention::scratch_floats(hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
@@ -108,6 +107,7 @@ bool Engine::allocate() {
   const CheckedSize bytes = carve(nullptr);
   if (!bytes.valid()) return false;
   scratch_ = base::AlignedBuffer(bytes.value());
+  scratch_.prefer_huge_pages();
   if (scratch_.data() == nullptr) return false;
   carve(scratch_.data());
   spans_.reserve(options_.max_rows);
@@ -201,7 +201,7 @@ void Engine::embed(const Step& step) {
   const uint32_t dim = model_->hyper.dim;
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     const auto token = static_cast<uint32_t>(step.tokens[t]);
-    const uint8_t* panel = table.panels + token / kernels::kPanelRows * table.panel_bytes;
+    const uint8_t* panel = table.panels + table.panel_offset(token / kernels::kPanelRows);
     float* x = x_ + static_cast<uint64_t>(t) * dim;
     quant::dequantize_panel_row(table.type, panel, token % kernels::kPanelRows, dim, x);
     if (model_->hyper.embedding_scale != 1.0f) kernels_.scale(x, model_->hyper.embedding_scale, dim);
@@ -224,58 +224,46 @@ void Engine::compute_angles(const Step& step) {
   });
 }
 
-void Engine::norm_into(const float* x, const float* weight, uint32_t width, quant::Activations& out) {
-  out.begin(rows_, width);
+void Engine::norm(const float* weight) {
+  const uint32_t dim = model_->hyper.dim;
+  h_.begin(rows_, dim);
   for_rows(kRowsPerChunk, [&](uint32_t t) {
-    kernels_.rms_norm(x + static_cast<uint64_t>(t) * width, weight, width, model_->hyper.rms_eps, out.row(t));
-    if (width % kernels::kBlock == 0) out.quantize_row(kernels_, t);
+    kernels_.rms_norm(x_ + static_cast<uint64_t>(t) * dim, weight, dim, model_->hyper.rms_eps, h_.row(t));
+    if (h_.can_quantize()) h_.quantize(kernels_, t, 0, dim, h_.row(t));
   });
-  if (width % kernels::kBlock == 0) out.mark_quantized();
+  h_.mark_quantized();
 }
 
-void Engine::head_norm(const model::BoundStep& step) {
+// From q, k and v as multiplied to scaled, rotated queries and cached keys and values.
+void Engine::position(uint32_t layer, const model::BoundStep& step) {
   const model::HyperParameters& hyper = model_->hyper;
-  for_rows(kRowsPerChunk, [&](uint32_t t) {
-    for (uint32_t head = 0; head < hyper.n_heads; ++head) {
-      float* q = q_ + static_cast<uint64_t>(t) * hyper.q_dim + head * hyper.head_dim;
-      kernels_.rms_norm(q, step.norm_a, hyper.head_dim, hyper.rms_eps, q);
-    }
-    for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
-      float* k = k_ + static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim;
-      kernels_.rms_norm(k, step.norm_b, hyper.head_dim, hyper.rms_eps, k);
-    }
-  });
-}
-
-void Engine::rotate(uint32_t layer) {
-  const model::HyperParameters& hyper = model_->hyper;
+  const uint32_t head_dim = hyper.head_dim;
   const uint32_t pairs = hyper.rope_dim / 2;
   const uint32_t which = model_->layers[layer].sliding ? 1 : 0;
   const auto rope =
       hyper.rope_style == model::RopeStyle::kInterleaved ? kernels_.rope_interleaved : kernels_.rope_halves;
-  for_rows(kRowsPerChunk, [&](uint32_t t) {
+  // A page's worth of rows a chunk: neighbouring positions share the cache lines of a dimension-major key page.
+  for_rows(kernels::kPagePositions, [&](uint32_t t) {
     const float* cosines = angles_ + (static_cast<uint64_t>(t) * 2 + which) * 2 * pairs;
-    for (uint32_t head = 0; head < hyper.n_heads; ++head) {
-      rope(q_ + static_cast<uint64_t>(t) * hyper.q_dim + head * hyper.head_dim, cosines, cosines + pairs, pairs);
-    }
+    const auto place = [&](float* head, const float* norm_weight) {
+      if (norm_weight != nullptr) kernels_.rms_norm(head, norm_weight, head_dim, hyper.rms_eps, head);
+      rope(head, cosines, cosines + pairs, pairs);
+    };
+    float* q = q_ + static_cast<uint64_t>(t) * hyper.q_dim;
+    for (uint32_t head = 0; head < hyper.n_heads; ++head) place(q + head * head_dim, step.norm_a);
+    kernels_.scale(q, hyper.attention_scale, hyper.q_dim);
+    const uint32_t slot = static_cast<uint32_t>(positions_[t]) % kernels::kPagePositions;
     for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
-      rope(k_ + static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim, cosines, cosines + pairs, pairs);
+      const uint64_t at = static_cast<uint64_t>(t) * hyper.kv_dim + head * head_dim;
+      place(k_ + at, step.norm_b);
+      kernels_.store_key_f16(k_ + at, head_dim, cache_.keys(layer, row_pages_[t], head), slot);
+      kernels_.store_value_f16(v_ + at, head_dim, cache_.values(layer, row_pages_[t], head), slot);
     }
   });
 }
 
-void Engine::append_and_attend(uint32_t layer) {
+void Engine::attend(uint32_t layer) {
   const model::HyperParameters& hyper = model_->hyper;
-  // A page's worth of rows a chunk: neighbouring positions share the cache lines of a dimension-major key page.
-  for_rows(kernels::kPagePositions, [&](uint32_t t) {
-    const uint32_t slot = static_cast<uint32_t>(positions_[t]) % kernels::kPagePositions;
-    for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
-      const uint64_t at = static_cast<uint64_t>(t) * hyper.kv_dim + head * hyper.head_dim;
-      kernels_.store_key_f16(k_ + at, hyper.head_dim, cache_.keys(layer, row_pages_[t], head), slot);
-      kernels_.store_value_f16(v_ + at, hyper.head_dim, cache_.values(layer, row_pages_[t], head), slot);
-    }
-    kernels_.scale(q_ + static_cast<uint64_t>(t) * hyper.q_dim, hyper.attention_scale, hyper.q_dim);
-  });
   h_.begin(rows_, hyper.q_dim);
   const attention::AttentionInput input{
       .layer = layer,
@@ -289,62 +277,47 @@ void Engine::append_and_attend(uint32_t layer) {
   attention::attend_exact(team_, kernels_, cache_, input, attention_scratch_);
 }
 
-namespace {
-
-Stage stage_of(Op op) {
-  switch (op) {
-    case Op::kNorm:
-    case Op::kPostNorm:
-    case Op::kAdd: return Stage::kNorm;
-    case Op::kQkv: return Stage::kQkv;
-    case Op::kHeadNorm:
-    case Op::kRope: return Stage::kPosition;
-    case Op::kAttend: return Stage::kAttend;
-    case Op::kOutput: return Stage::kOutput;
-    case Op::kSwiglu:
-    case Op::kGeglu: return Stage::kGateUp;
-    case Op::kDown: return Stage::kDown;
+// The end of a branch: its last product, normed if the architecture says so, goes onto the residual stream.
+void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight) {
+  const uint32_t dim = model_->hyper.dim;
+  if (norm_weight == nullptr) {
+    return quant::multiply_tiles(team_, kernels_, in, matrix, nullptr, [&](const quant::ResultTile& tile) {
+      for (uint32_t i = 0; i < tile.n; ++i) {
+        float* x = x_ + static_cast<uint64_t>(tile.t_begin + i) * dim + tile.row_begin;
+        kernels_.add(x, tile.values + static_cast<uint64_t>(i) * tile.n_rows, tile.n_rows);
+      }
+    });
   }
-  return Stage::kPrepare;
+  const quant::Product products[] = {{&matrix, branch_, dim}};
+  quant::multiply(team_, kernels_, in, products);
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    float* row = branch_ + static_cast<uint64_t>(t) * dim;
+    kernels_.rms_norm(row, norm_weight, dim, model_->hyper.rms_eps, row);
+    kernels_.add(x_ + static_cast<uint64_t>(t) * dim, row, dim);
+  });
 }
-
-}  // namespace
 
 void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
   const model::HyperParameters& hyper = model_->hyper;
   switch (step.op) {
-    case Op::kNorm: return norm_into(x_, step.norm_a, hyper.dim, h_);
+    case Op::kNorm: norm(step.norm_a); return profile_.lap(Stage::kNorm);
     case Op::kQkv: {
       const quant::Product products[] = {
           {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
-      return quant::multiply(team_, kernels_, h_, products);
+      quant::multiply(team_, kernels_, h_, products);
+      return profile_.lap(Stage::kQkv);
     }
-    case Op::kHeadNorm: return head_norm(step);
-    case Op::kRope: return rotate(layer);
-    case Op::kAttend: return append_and_attend(layer);
-    case Op::kOutput: {
-      const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
-      return quant::multiply(team_, kernels_, h_, products);
-    }
-    case Op::kPostNorm:
-      return for_rows(kRowsPerChunk, [&](uint32_t t) {
-        float* row = branch_ + static_cast<uint64_t>(t) * hyper.dim;
-        kernels_.rms_norm(row, step.norm_a, hyper.dim, hyper.rms_eps, row);
-      });
+    case Op::kPosition: position(layer, step); return profile_.lap(Stage::kPosition);
+    case Op::kAttend: attend(layer); return profile_.lap(Stage::kAttend);
+    case Op::kOutput: add_product(step.a, h_, step.norm_a); return profile_.lap(Stage::kOutput);
     case Op::kSwiglu:
     case Op::kGeglu: {
       const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
-      return ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, up_}, hidden_);
+      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, step.c.takes_floats()}, hidden_);
+      profile_.lap(Stage::kGateUp);
+      add_product(step.c, hidden_, step.norm_a);
+      return profile_.lap(Stage::kDown);
     }
-    case Op::kDown: {
-      const quant::Product products[] = {{&step.a, branch_, hyper.dim}};
-      return quant::multiply(team_, kernels_, hidden_, products);
-    }
-    case Op::kAdd:
-      return for_rows(kRowsPerChunk, [&](uint32_t t) {
-        kernels_.add(x_ + static_cast<uint64_t>(t) * hyper.dim, branch_ + static_cast<uint64_t>(t) * hyper.dim,
-                     hyper.dim);
-      });
   }
 }
 
@@ -361,10 +334,7 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   profile_.lap(Stage::kPrepare);
   for (uint32_t layer = 0; layer < model_->layers.size(); ++layer) {
     if (aborted(step)) return {"ABORTED", "a sequence of the step was aborted"};
-    for (const model::BoundStep& bound : model_->layers[layer].steps) {
-      run_step(layer, bound);
-      profile_.lap(stage_of(bound.op));
-    }
+    for (const model::BoundStep& bound : model_->layers[layer].steps) run_step(layer, bound);
   }
   status = run_head(step, wanted);
   profile_.end_step();

@@ -84,10 +84,10 @@ class Engine {
   void embed(const Step& step);
   void compute_angles(const Step& step);
   void run_step(uint32_t layer, const model::BoundStep& step);
-  void head_norm(const model::BoundStep& step);
-  void rotate(uint32_t layer);
-  void append_and_attend(uint32_t layer);
-  void norm_into(const float* x, const float* weight, uint32_t width, quant::Activations& out);
+  void norm(const float* weight);
+  void position(uint32_t layer, const model::BoundStep& step);
+  void attend(uint32_t layer);
+  void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight);
   template <typename F>
   void for_rows(uint32_t rows_per_chunk, F&& body);
   bool aborted(const Step& step) const;
@@ -107,13 +107,12 @@ class Engine {
 
   // Scratch, carved out of scratch_; R = max_rows.
   float* x_ = nullptr;         ///< [R][dim] residual stream
-  float* branch_ = nullptr;    ///< [R][dim] what the last projection gave
+  float* branch_ = nullptr;    ///< [R][dim] a branch that is normed before it is added
   quant::Activations h_;       ///< [R][max(dim, q_dim)]
   quant::Activations hidden_;  ///< [R][hidden_dim]
   float* q_ = nullptr;         ///< [R][q_dim]
   float* k_ = nullptr;         ///< [R][kv_dim]
   float* v_ = nullptr;         ///< [R][kv_dim]
-  float* up_ = nullptr;        ///< [R][hidden_dim]
   float* angles_ = nullptr;    ///< [R][2 ropes][cos, sin][rope_dim/2]
   float* attention_scratch_ = nullptr;
   float* logits_ = nullptr;  ///< [max_wanted][vocab_size]

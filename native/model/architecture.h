@@ -51,27 +51,25 @@ struct HyperParameters {
   }
 };
 
-/// x is the residual stream [dim], h the branch that is added to it.
+/// x is the residual stream [dim]. A step is as much as runs between two barriers of the thread team, or one token's
+/// row-wise work: what could be a step of its own (an activation, a residual sum) is part of the product before it.
 enum class Op : uint8_t {
   kNorm,      ///< h = rms_norm(x) · a
   kQkv,       ///< q, k, v = a·h, b·h, c·h
-  kHeadNorm,  ///< q = rms_norm(q) · a, k = rms_norm(k) · b, each head by itself
-  kRope,      ///< q, k rotated by their position
-  kAttend,    ///< k, v appended to the cache; h = softmax(q·k) · v over what the layer sees
-  kOutput,    ///< h = a·h, from q_dim back to dim
-  kPostNorm,  ///< h = rms_norm(h) · a
-  kSwiglu,    ///< g = silu(a·h) · (b·h)
-  kGeglu,     ///< g = gelu_tanh(a·h) · (b·h)
-  kDown,      ///< h = a·g
-  kAdd,       ///< x = x + h
+  kPosition,  ///< q = rms_norm(q) · a, k = rms_norm(k) · b, each head by itself, if named; q, k rotated; k, v cached
+  kAttend,    ///< h = softmax(q·k) · v over what the layer sees
+  kOutput,    ///< x += a·h, from q_dim back to dim; x += rms_norm(a·h) · b, if named
+  kSwiglu,    ///< x += c·(silu(a·h) · (b·h)); with a norm's d: x += rms_norm(c·(…)) · d
+  kGeglu,     ///< the same with gelu_tanh
 };
 
-/// One step of a layer. a, b, c are tensor names within the layer ("attn_q" is "blk.N.attn_q.weight").
+/// One step of a layer. a to d are tensor names within the layer ("attn_q" is "blk.N.attn_q.weight").
 struct LayerStep {
   Op op;
   const char* a = nullptr;
   const char* b = nullptr;
   const char* c = nullptr;
+  const char* d = nullptr;
 };
 
 struct Architecture {

@@ -19,7 +19,7 @@
 
 namespace lutra::model {
 
-/// A layer step with the tensors it names: matrices (kQkv, kOutput, kSwiglu, kGeglu, kDown) or vectors (the norms).
+/// A layer step with the tensors it names: matrices, and the vectors of norms.
 struct BoundStep {
   Op op;
   quant::Matrix a, b, c;

@@ -11,14 +11,11 @@ Architecture qwen2_architecture() {
           {
               {Op::kNorm, "attn_norm"},
               {Op::kQkv, "attn_q", "attn_k", "attn_v"},
-              {Op::kRope},
+              {Op::kPosition},
               {Op::kAttend},
               {Op::kOutput, "attn_output"},
-              {Op::kAdd},
               {Op::kNorm, "ffn_norm"},
-              {Op::kSwiglu, "ffn_gate", "ffn_up"},
-              {Op::kDown, "ffn_down"},
-              {Op::kAdd},
+              {Op::kSwiglu, "ffn_gate", "ffn_up", "ffn_down"},
           },
       .needs_qkv_bias = true,
       .read_special =

@@ -11,15 +11,11 @@ Architecture qwen3_architecture() {
           {
               {Op::kNorm, "attn_norm"},
               {Op::kQkv, "attn_q", "attn_k", "attn_v"},
-              {Op::kHeadNorm, "attn_q_norm", "attn_k_norm"},
-              {Op::kRope},
+              {Op::kPosition, "attn_q_norm", "attn_k_norm"},
               {Op::kAttend},
               {Op::kOutput, "attn_output"},
-              {Op::kAdd},
               {Op::kNorm, "ffn_norm"},
-              {Op::kSwiglu, "ffn_gate", "ffn_up"},
-              {Op::kDown, "ffn_down"},
-              {Op::kAdd},
+              {Op::kSwiglu, "ffn_gate", "ffn_up", "ffn_down"},
           },
       .needs_qkv_bias = false,
       .read_special =

@@ -58,6 +58,7 @@ class WeightLoader {
   Status bind_matrix(const std::string& name, uint64_t rows, uint64_t k, bool bias_required, quant::Matrix& out);
   Status bind_vector(const std::string& name, uint64_t size, bool required, const float*& out);
   Status bind_step(uint32_t layer, const LayerStep& step, bool bias_required, BoundStep& out);
+  void alternate_groups(quant::Matrix& first, quant::Matrix& second);
   Status bind_ends();
   Status check_supported(const gguf::TensorInfo& info) const;
   void note_extra_tensors();
@@ -95,6 +96,7 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
+  out.group_bytes = quant::kGroupPanels * out.panel_bytes;
   arena_bytes_ = arena_bytes_.padded_to(kArenaAlignment);
   bindings_.push_back({info, &out, nullptr, arena_bytes_.value()});
   const CheckedSize bytes = CheckedSize(out.panel_bytes) * out.n_panels();
@@ -134,26 +136,42 @@ Status WeightLoader::bind_step(uint32_t layer, const LayerStep& step, bool bias_
   };
   Status status;
   switch (step.op) {
-    case Op::kNorm:
-    case Op::kPostNorm: return vector(step.a, hyper.dim, out.norm_a);
-    case Op::kHeadNorm:
-      status = vector(step.a, hyper.head_dim, out.norm_a);
-      return status.ok() ? vector(step.b, hyper.head_dim, out.norm_b) : status;
+    case Op::kNorm: return vector(step.a, hyper.dim, out.norm_a);
     case Op::kQkv:
       status = matrix(step.a, hyper.q_dim, hyper.dim, bias_required, out.a);
       if (status.ok()) status = matrix(step.b, hyper.kv_dim, hyper.dim, bias_required, out.b);
       return status.ok() ? matrix(step.c, hyper.kv_dim, hyper.dim, bias_required, out.c) : status;
-    case Op::kOutput: return matrix(step.a, hyper.dim, hyper.q_dim, false, out.a);
+    case Op::kPosition:
+      if (step.a == nullptr) return {};
+      status = vector(step.a, hyper.head_dim, out.norm_a);
+      return status.ok() ? vector(step.b, hyper.head_dim, out.norm_b) : status;
+    case Op::kAttend: return {};
+    case Op::kOutput:
+      status = matrix(step.a, hyper.dim, hyper.q_dim, false, out.a);
+      return status.ok() && step.b != nullptr ? vector(step.b, hyper.dim, out.norm_a) : status;
     case Op::kSwiglu:
     case Op::kGeglu:
       status = matrix(step.a, hyper.hidden_dim, hyper.dim, false, out.a);
-      return status.ok() ? matrix(step.b, hyper.hidden_dim, hyper.dim, false, out.b) : status;
-    case Op::kDown: return matrix(step.a, hyper.dim, hyper.hidden_dim, false, out.a);
-    case Op::kRope:
-    case Op::kAttend:
-    case Op::kAdd: return {};
+      if (status.ok()) status = matrix(step.b, hyper.hidden_dim, hyper.dim, false, out.b);
+      if (status.ok()) alternate_groups(out.a, out.b);
+      if (status.ok()) status = matrix(step.c, hyper.dim, hyper.hidden_dim, false, out.c);
+      return status.ok() && step.d != nullptr ? vector(step.d, hyper.dim, out.norm_a) : status;
   }
   return {"INTERNAL", "layer step without a binding"};
+}
+
+// Lets the groups of two matrices alternate, because they are read together; not where biases were bound in between.
+void WeightLoader::alternate_groups(quant::Matrix& first, quant::Matrix& second) {
+  const auto binding_of = [&](const quant::Matrix& matrix) {
+    return std::find_if(bindings_.begin(), bindings_.end(), [&](const Binding& b) { return b.matrix == &matrix; });
+  };
+  const uint64_t start = binding_of(first)->offset;
+  const auto moved = binding_of(second);
+  const bool neighbours = bindings_.end() - moved == 1 && moved->offset == start + first.panel_bytes * first.n_panels();
+  if (!arena_bytes_.valid() || !neighbours) return;
+  moved->offset = start + first.group_bytes;
+  first.group_bytes = second.group_bytes = first.group_bytes + second.group_bytes;
+  arena_bytes_ = CheckedSize(start) + CheckedSize(first.group_bytes) * first.n_groups();
 }
 
 // Embedding, final norm and head. The vocabulary's size is the embedding's row count and must match the tokenizer's.
@@ -289,11 +307,10 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     quant::dequantize_row(type, buffer.data(), k, reinterpret_cast<float*>(place));
     return {};
   }
-  const uint64_t panel_bytes = chunk.binding->matrix->panel_bytes;
   for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += kernels::kPanelRows) {
     const auto n = static_cast<uint32_t>(std::min<uint64_t>(kernels::kPanelRows, chunk.row_end - row));
     quant::pack_panel(type, buffer.data() + (row - chunk.row_begin) * row_bytes, n, k,
-                      place + row / kernels::kPanelRows * panel_bytes);
+                      place + chunk.binding->matrix->panel_offset(row / kernels::kPanelRows));
   }
   return {};
 }

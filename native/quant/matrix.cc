@@ -6,16 +6,14 @@ namespace lutra::quant {
 
 namespace {
 
-constexpr uint64_t kAlignment = 64;
-// A column tile's quantised activations (2k bytes a token) stay in the second-level cache while panels stream past.
+// Tokens of a tile: their quantised activations (2k bytes each) stay in the second-level cache while panels stream past.
 constexpr uint32_t kTokenTile = 128;
-// Panels of one chunk for a single token: about 64 KiB of 4-bit weights at k = 576, small against a step, large against
-// the cost of taking a chunk.
-constexpr uint64_t kChunkBytes = 48 * 1024;
+// Weights of a chunk: small against a step, large against the cost of taking one.
+constexpr uint64_t kChunkBytes = 96 * 1024;
+// Floats of a ResultTile, on the stack of whichever thread makes it.
+constexpr uint32_t kTileFloats = 8192;
 
-uint64_t align(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// Panels per chunk: whole cache lines of output (2 panels = 16 floats), at least four chunks a thread.
+// Panels per chunk of a plain product: whole cache lines of output (2 panels = 16 floats), at least four chunks a thread.
 uint32_t panels_per_chunk(const Matrix& matrix, uint32_t n_tiles, int n_threads) {
   const uint64_t by_bytes = std::max<uint64_t>(1, kChunkBytes / matrix.panel_bytes);
   const uint64_t wanted_chunks = std::max<uint64_t>(1, static_cast<uint64_t>(n_threads) * 4 / n_tiles);
@@ -30,62 +28,31 @@ struct Plan {
   uint32_t n_panel_chunks;
 };
 
-void add_bias(const Product& product, uint32_t row_begin, uint32_t row_end, uint32_t t_begin, uint32_t t_end) {
-  for (uint32_t t = t_begin; t < t_end; ++t) {
-    float* out = product.out + t * product.out_stride;
-    for (uint32_t i = row_begin; i < row_end; ++i) out[i] += product.weights->bias[i];
+// Panels [begin, end) against tokens [t, t + n); row r of the first panel goes to out[r].
+void run_kernel(const kernels::KernelTable& kernels, const Activations& x, const Matrix& matrix, uint32_t begin,
+                uint32_t end, uint32_t t, uint32_t n, float* out, uint64_t out_stride) {
+  const uint32_t row_begin = begin * kernels::kPanelRows;
+  const uint32_t rows = std::min(matrix.rows, end * kernels::kPanelRows) - row_begin;
+  kernels.matmul[static_cast<uint32_t>(matrix.type)]({
+      .panels = matrix.panels + matrix.panel_offset(begin),
+      .panel_bytes = matrix.panel_bytes,
+      .rows = rows,
+      .k = matrix.k,
+      .panel_begin = 0,
+      .panel_end = end - begin,
+      .n = n,
+      .activations = x.planes(t),
+      .x = x.floats(t),
+      .out = out,
+      .out_stride = out_stride,
+  });
+  if (matrix.bias == nullptr) return;
+  for (uint32_t i = 0; i < n; ++i) {
+    for (uint32_t r = 0; r < rows; ++r) out[i * out_stride + r] += matrix.bias[row_begin + r];
   }
 }
 
 }  // namespace
-
-uint64_t Activations::bytes_needed(uint64_t max_rows, uint64_t max_k) {
-  const uint64_t k = (max_k + 31) / 32 * 32;
-  return align(max_rows * k * sizeof(float)) + align(max_rows * 2 * k) +
-         2 * align(max_rows * (k / 32) * sizeof(float)) + align(max_rows * (k / 16) * sizeof(float));
-}
-
-Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k) {
-  const uint64_t rows = max_rows;
-  const uint64_t k = (max_k + 31ull) / 32 * 32;
-  auto take = [&arena](uint64_t bytes) {
-    uint8_t* start = arena;
-    arena += align(bytes);
-    return start;
-  };
-  floats_ = reinterpret_cast<float*>(take(rows * k * sizeof(float)));
-  planes_ = reinterpret_cast<int8_t*>(take(rows * 2 * k));
-  d_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
-  s_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
-  s16_ = reinterpret_cast<float*>(take(rows * (k / 16) * sizeof(float)));
-}
-
-void Activations::begin(uint32_t n, uint32_t k) {
-  n_ = n;
-  k_ = k;
-  quantized_ = false;
-}
-
-kernels::PlaneActivations Activations::planes(uint32_t first_row) const {
-  const uint64_t t = first_row;
-  return {planes_ + t * 2 * k_, d_ + t * (k_ / 32), s_ + t * (k_ / 32), s16_ + t * (k_ / 16)};
-}
-
-void Activations::quantize_row(const kernels::KernelTable& kernels, uint32_t t) {
-  const uint64_t row = t;
-  kernels.quantize_planes(floats(t), k_, planes_ + row * 2 * k_, d_ + row * (k_ / 32), s_ + row * (k_ / 32),
-                          s16_ + row * (k_ / 16));
-}
-
-void Activations::quantize(base::ThreadTeam& team, const kernels::KernelTable& kernels) {
-  if (quantized_) return;
-  quantized_ = true;
-  if (n_ == 1) return quantize_row(kernels, 0);
-  constexpr uint32_t kRows = 8;
-  team.parallel_for((n_ + kRows - 1) / kRows, [&](uint32_t chunk, int) {
-    for (uint32_t t = chunk * kRows; t < std::min(n_, (chunk + 1) * kRows); ++t) quantize_row(kernels, t);
-  });
-}
 
 void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x,
               std::span<const Product> products) {
@@ -95,7 +62,7 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
   uint32_t n_chunks = 0;
   for (size_t i = 0; i < products.size() && i < kMaxProducts; ++i) {
     const Matrix& matrix = *products[i].weights;
-    if (!matrix.takes_floats()) x.quantize(team, kernels);
+    if (!matrix.takes_floats()) x.quantize_all(team, kernels);
     const uint32_t panels = panels_per_chunk(matrix, n_tiles, team.size());
     plans[i] = {n_chunks, panels, (matrix.n_panels() + panels - 1) / panels};
     n_chunks += plans[i].n_panel_chunks * n_tiles;
@@ -104,30 +71,44 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
     size_t i = products.size() - 1;
     while (chunk < plans[i].first_chunk) --i;
     const Product& product = products[i];
-    const Matrix& matrix = *product.weights;
-    const uint32_t local = chunk - plans[i].first_chunk;
-    const uint32_t tile = local / plans[i].n_panel_chunks;
-    const uint32_t t_begin = tile * kTokenTile;
-    const uint32_t t_end = std::min(x.n(), t_begin + kTokenTile);
-    const uint32_t panel_begin = local % plans[i].n_panel_chunks * plans[i].panels_per_chunk;
-    const uint32_t panel_end = std::min(matrix.n_panels(), panel_begin + plans[i].panels_per_chunk);
-    kernels.matmul[static_cast<uint32_t>(matrix.type)]({
-        .panels = matrix.panels,
-        .panel_bytes = matrix.panel_bytes,
-        .rows = matrix.rows,
-        .k = matrix.k,
-        .panel_begin = panel_begin,
-        .panel_end = panel_end,
-        .n = t_end - t_begin,
-        .activations = x.planes(t_begin),
-        .x = x.floats(t_begin),
-        .out = product.out + t_begin * product.out_stride,
-        .out_stride = product.out_stride,
-    });
-    if (matrix.bias != nullptr) {
-      add_bias(product, panel_begin * kernels::kPanelRows, std::min(matrix.rows, panel_end * kernels::kPanelRows),
-               t_begin, t_end);
+    const Plan& plan = plans[i];
+    const uint32_t local = chunk - plan.first_chunk;
+    const uint32_t t = local / plan.n_panel_chunks * kTokenTile;
+    const uint32_t begin = local % plan.n_panel_chunks * plan.panels_per_chunk;
+    const uint32_t end = std::min(product.weights->n_panels(), begin + plan.panels_per_chunk);
+    run_kernel(kernels, x, *product.weights, begin, end, t, std::min(x.n() - t, kTokenTile),
+               product.out + t * product.out_stride + begin * kernels::kPanelRows, product.out_stride);
+  });
+}
+
+void multiply_tiles(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x, const Matrix& first,
+                    const Matrix* second, FinishTile finish, void* context) {
+  if (!first.takes_floats() || (second != nullptr && !second->takes_floats())) x.quantize_all(team, kernels);
+  const uint32_t n_matrices = second == nullptr ? 1 : 2;
+  const uint32_t tile_tokens = std::min(x.n(), kTokenTile);
+  const uint32_t n_tiles = (x.n() + kTokenTile - 1) / kTokenTile;
+  const uint64_t by_bytes = kChunkBytes / first.group_bytes;
+  const uint64_t by_balance = static_cast<uint64_t>(first.n_groups()) * n_tiles / (static_cast<uint64_t>(team.size()) * 4);
+  const uint64_t by_tile = kTileFloats / (tile_tokens * n_matrices * kGroupRows);
+  const auto groups = static_cast<uint32_t>(std::max<uint64_t>(1, std::min({by_bytes, by_balance, by_tile})));
+  const uint32_t n_group_chunks = (first.n_groups() + groups - 1) / groups;
+  team.parallel_for(n_group_chunks * n_tiles, [&](uint32_t chunk, int) {
+    alignas(64) float values[kTileFloats];
+    const uint32_t t = chunk / n_group_chunks * kTokenTile;
+    const uint32_t n = std::min(x.n() - t, kTokenTile);
+    const uint32_t group_begin = chunk % n_group_chunks * groups;
+    const uint32_t group_end = std::min(first.n_groups(), group_begin + groups);
+    const uint32_t row_begin = group_begin * kGroupRows;
+    const uint32_t n_rows = std::min(first.rows, group_end * kGroupRows) - row_begin;
+    float* const second_values = second == nullptr ? nullptr : values + static_cast<size_t>(n) * n_rows;
+    for (uint32_t group = group_begin; group < group_end; ++group) {
+      const uint32_t begin = group * kGroupPanels;
+      const uint32_t end = std::min(first.n_panels(), begin + kGroupPanels);
+      const uint32_t row = group * kGroupRows - row_begin;
+      run_kernel(kernels, x, first, begin, end, t, n, values + row, n_rows);
+      if (second != nullptr) run_kernel(kernels, x, *second, begin, end, t, n, second_values + row, n_rows);
     }
+    finish(context, {row_begin, n_rows, t, n, values, second_values});
   });
 }
 

@@ -1,0 +1,48 @@
+// Activations of up to max_rows tokens: the floats a step computed and their quantised form, made where the floats are
+// still hot, or on demand.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
+
+namespace lutra::quant {
+
+class Activations {
+ public:
+  Activations() = default;
+  /// Bytes that `max_rows` rows of up to `max_k` floats take.
+  static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k);
+  /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
+  Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k);
+
+  /// Starts a new set of n rows of k floats; row t is at row(t). Forgets any quantised form.
+  void begin(uint32_t n, uint32_t k);
+  float* row(uint32_t t) { return floats_ + static_cast<uint64_t>(t) * k_; }
+  /// False for a k that no quantised weight has.
+  bool can_quantize() const { return k_ % kernels::kBlock == 0; }
+  /// Quantises `values`, elements [begin, end) of row t, whole blocks; any thread, each block once. Once all blocks are
+  /// done this way, say so with mark_quantized(). The row's own floats are then needed only where weights take floats.
+  void quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end, const float* values);
+  void mark_quantized() { quantized_ = can_quantize(); }
+  /// Quantises every row in parallel unless that is done already.
+  void quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels);
+
+  uint32_t n() const { return n_; }
+  uint32_t k() const { return k_; }
+  kernels::PlaneActivations planes(uint32_t first_row) const;
+  const float* floats(uint32_t first_row) const { return floats_ + static_cast<uint64_t>(first_row) * k_; }
+
+ private:
+  float* floats_ = nullptr;
+  int8_t* planes_ = nullptr;
+  float* d_ = nullptr;
+  float* s_ = nullptr;
+  float* s16_ = nullptr;
+  uint32_t n_ = 0;
+  uint32_t k_ = 0;
+  bool quantized_ = false;
+};
+
+}  // namespace lutra::quant
