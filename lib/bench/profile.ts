@@ -23,7 +23,10 @@ export interface BenchProfile {
   operators: OperatorShare[];
 }
 
-/** One more run of a test, of whose measured part the operators are timed. */
+/**
+ * One more run of a test, of whose measured part the operators are timed. A prompt at a depth is profiled with its prefix:
+ * the step in which the one ends and the other begins is not to be cut.
+ */
 export async function profileLutra(
   model: Model,
   test: BenchTest,
@@ -35,7 +38,9 @@ export async function profileLutra(
     reset = model.profile(true);
     reset.catch(() => {});
   };
-  const sample = await measureLutra(model, test, round, { signal, onBegin });
+  const { kind, n, depth } = test;
+  const whole = kind === "pp" ? { ...test, n: n + depth, depth: 0 } : test;
+  const sample = await measureLutra(model, whole, round, { signal, onBegin });
   await reset;
   return summarizeProfile(await model.profile(false), sample);
 }

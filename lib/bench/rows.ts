@@ -15,7 +15,7 @@ export interface BenchRow {
   samples: number[];
   /** Standard deviation of the samples. */
   spread: number;
-  /** What the memory gave just before the test, and every minute in a longer one (then the median). */
+  /** What the memory gave between the samples, the median. */
   read_ceiling_gb_s: number;
   /** Of a generation test: bytes it has to read per second ÷ the read ceiling. */
   share_of_ceiling: number | null;

@@ -1,6 +1,6 @@
 /** Runs tests on the engines in turn and makes rows of them. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { CeilingSeries } from "./ceiling.js";
+import { measureCeiling } from "./ceiling.js";
 import { type BenchRow, benchRow } from "./rows.js";
 import type { Sample } from "./streams.js";
 import type { BenchTest } from "./tests.js";
@@ -17,17 +17,17 @@ const settleMs = 150;
 
 /**
  * One row for each subject. Round 0 warms caches and clocks up and does not count; in the others the subjects alternate
- * which goes first.
+ * which goes first. The read ceiling is measured before every round, so that it is of the same minute.
  */
 export async function runTest(
   test: BenchTest,
   subjects: readonly Subject[],
   { repetitions, threads, signal }: { repetitions: number; threads: number; signal: AbortSignal },
 ): Promise<BenchRow[]> {
-  const ceilings = new CeilingSeries(threads);
+  const ceilings: number[] = [];
   const samples = subjects.map((): number[] => []);
   for (let round = 0; round <= repetitions; round++) {
-    ceilings.refresh();
+    ceilings.push(measureCeiling(threads, 1));
     const order = [...subjects.keys()];
     if (round % 2 === 1) order.reverse();
     for (const i of order) {
@@ -41,7 +41,7 @@ export async function runTest(
       engine,
       threads,
       samples: samples[i] as number[],
-      ceilings: ceilings.values,
+      ceilings,
       bytesPerToken: bytesPerToken(test),
     }),
   );

@@ -19,7 +19,7 @@ export interface Sample {
 
 export interface MeasureOptions {
   signal: AbortSignal;
-  /** The measured part begins. */
+  /** The measured part begins, or its first step has just begun. */
   onBegin?: () => void;
 }
 
@@ -38,66 +38,48 @@ export async function measureLutra(
   model: Model,
   test: BenchTest,
   round: number,
-  options: MeasureOptions,
+  { signal, onBegin }: MeasureOptions,
 ): Promise<Sample> {
   const prompts = streamPrompts(test, model.info.vocabSize, round);
   if (test.kind === "tg") {
-    const run = await runStreams(model, prompts, generatedLength(test), options, Number.POSITIVE_INFINITY);
+    const run = await runStreams(model, prompts, generatedLength(test), { signal, onBegin });
     const steps = run.firstEnd.steps - run.prompted.steps;
     if (steps < 1)
       throw createError("INVALID_OPTION", `-n: ${test.n} tokens are over too soon to be timed; measure more`);
     return { tokens: test.batch * steps, ms: run.firstEnd.ms - run.prompted.ms, steps };
   }
-  const { signal } = options;
   const prefixes = prompts.map((prompt) => prompt.slice(0, test.depth));
-  const before =
-    test.depth > 0
-      ? await runStreams(model, prefixes, 1, { signal }, 0)
-      : { submitted: now(model), prompted: now(model) };
-  const run = await runStreams(model, prompts, 1, options, test.depth * test.batch);
-  const span = (of: "ms" | "steps", { submitted, prompted }: Omit<StreamsRun, "firstEnd">) =>
-    prompted[of] - submitted[of];
-  const ms = span("ms", run) - span("ms", before);
+  const prefixMs = test.depth > 0 ? promptSpan(await runStreams(model, prefixes, 1, { signal })).ms : 0;
+  onBegin?.();
+  const { ms, steps } = promptSpan(await runStreams(model, prompts, 1, { signal }));
   return {
     tokens: test.batch * test.n,
-    ms: Math.max(ms, 1e-3),
-    steps: test.depth > 0 ? null : span("steps", run),
+    ms: Math.max(ms - prefixMs, 1e-3),
+    steps: test.depth > 0 ? null : steps,
   };
 }
 
-/** `prefix`: prompt tokens (of all streams) after which the measured part begins; infinite: after all of them. */
+function promptSpan({ submitted, prompted }: StreamsRun): Moment {
+  return { ms: prompted.ms - submitted.ms, steps: prompted.steps - submitted.steps };
+}
+
+/** `onBegin`: all prompts are evaluated. */
 async function runStreams(
   model: Model,
   prompts: readonly (readonly number[])[],
   maxTokens: number,
   { signal, onBegin }: MeasureOptions,
-  prefix: number,
 ): Promise<StreamsRun> {
-  const total = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  const processed = prompts.map(() => 0);
-  let begun = false;
+  let left = prompts.length;
   let prompted: Moment | undefined;
-  const begin = () => {
-    if (!begun) onBegin?.();
-    begun = true;
+  const onPromptProgress = ({ processedTokens, totalTokens }: { processedTokens: number; totalTokens: number }) => {
+    if (processedTokens < totalTokens || --left > 0) return;
+    prompted = now(model);
+    onBegin?.();
   };
-  const progress = (stream: number, processedTokens: number) => {
-    processed[stream] = processedTokens;
-    const done = processed.reduce((sum, tokens) => sum + tokens, 0);
-    if (done === total) prompted = now(model);
-    if (done >= Math.min(prefix, total)) begin();
-  };
-  if (prefix === 0) begin();
   const submitted = now(model);
-  const streams = prompts.map((prompt, stream) =>
-    model.generate(prompt, {
-      maxTokens,
-      temperature: 0,
-      ignoreEos: true,
-      signal,
-      onPromptProgress: ({ processedTokens }) => progress(stream, processedTokens),
-    }),
-  );
+  const options = { maxTokens, temperature: 0, ignoreEos: true, signal, onPromptProgress };
+  const streams = prompts.map((prompt) => model.generate(prompt, options));
   try {
     await Promise.race(streams);
     const firstEnd = now(model);

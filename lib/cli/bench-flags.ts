@@ -23,11 +23,11 @@ const help = `
 tokens/s: the median of the samples; spread: their standard deviation. Of a batch (-b) all streams count together:
   pp  all prompts ÷ the time until the last of them is evaluated (at a depth, less the time of the prefixes alone)
   tg  tokens from the moment the last stream's prompt is evaluated until the first stream ends
-of the ceiling: bytes that generation has to read per second ÷ the read ceiling, which is measured before each test.
+of the ceiling: bytes that generation has to read per second ÷ the read ceiling, which is measured before each sample.
   A token reads weights ÷ batch (a step reads them once for all streams) + the keys and values of its depth.
 --peer measures node-llama-cpp on the same file, token ids and threads, in a process that sleeps while Lutra works, in
   alternating rounds; install it with npm install node-llama-cpp, or name the folder of its node_modules in LUTRA_PEER.
---profile adds one run to each test. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
+--profile adds one run to each test, of a prompt with its prefix. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
 
 export function addBenchFlags(command: Command): Command {
   command
