@@ -37,6 +37,7 @@ KernelTable make_avx512_table() {
   KernelTable table = make_avx2_table();
   table.isa = base::Isa::kAvx512;
   avx512::fill_matmul(table);
+  avx512::fill_attention(table);
   return table;
 }
 #endif

@@ -1,4 +1,4 @@
-// The AVX-512 path: AVX2's table with the matmul of quantised types replaced. These functions only take addresses, but
+// The AVX-512 path: AVX2's table with the matmul of quantised types and the attention tiles replaced. These functions only take addresses, but
 // they live in objects built with AVX-512 flags: call them after base::isa_available(Isa::kAvx512) said yes.
 #pragma once
 
@@ -6,6 +6,7 @@
 
 namespace lutra::kernels::avx512 {
 
-void fill_matmul(KernelTable& table) noexcept;  // table.matmul[] of the quantised types
+void fill_matmul(KernelTable& table) noexcept;     // table.matmul[] of the quantised types
+void fill_attention(KernelTable& table) noexcept;  // table.attention_tile[]
 
 }  // namespace lutra::kernels::avx512
