@@ -150,6 +150,8 @@ export interface NativeBinding {
   engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };
   /** One blocking step. Returns the number of wanted rows. ABORTED when a flag was seen; rows may be run again. */
   engineStep(handle: number, shape: StepShape, arrays: StepArrays): number;
+  /** Time by operator since the last reset; "step" comes first and is the sum of all: calls are steps. Not during a step. */
+  engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
 

@@ -121,6 +121,28 @@ Napi::Value engine_step(const Arguments& arguments) {
   return Napi::Number::New(arguments.env(), wanted);
 }
 
+Napi::Object profile_entry(Napi::Env env, const char* op, const forward::Profile::Entry& entry) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("op", op);
+  result.Set("calls", static_cast<double>(entry.calls));
+  result.Set("ns", static_cast<double>(entry.ns));
+  return result;
+}
+
+Napi::Value engine_profile(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const bool reset = arguments.boolean(1, "reset");
+  const Entry entry(*engine);
+  const forward::Profile& profile = engine->profile();
+  Napi::Array result = Napi::Array::New(arguments.env());
+  result.Set(0u, profile_entry(arguments.env(), "step", profile.steps()));
+  for (uint32_t i = 0; i < forward::Profile::kStages; ++i) {
+    result.Set(i + 1, profile_entry(arguments.env(), forward::kStageNames[i], profile.stages()[i]));
+  }
+  if (reset) engine->reset_profile();
+  return result;
+}
+
 Napi::Value engine_logits(const Arguments& arguments) {
   const auto engine = engine_of(arguments);
   const auto row = static_cast<uint32_t>(arguments.integer(1, "row", 0, kMaxRows));
@@ -140,6 +162,7 @@ void export_engines(Napi::Env env, Napi::Object exports) {
   exports.Set("engineRelease", Napi::Function::New<guarded<engine_release>>(env, "engineRelease"));
   exports.Set("engineInfo", Napi::Function::New<guarded<engine_info>>(env, "engineInfo"));
   exports.Set("engineStep", Napi::Function::New<guarded<engine_step>>(env, "engineStep"));
+  exports.Set("engineProfile", Napi::Function::New<guarded<engine_profile>>(env, "engineProfile"));
   exports.Set("engineLogits", Napi::Function::New<guarded<engine_logits>>(env, "engineLogits"));
 }
 

@@ -40,6 +40,12 @@ AlignedBuffer::AlignedBuffer(size_t size_bytes) {
   size_bytes_ = size_bytes;
 }
 
+void AlignedBuffer::prefer_huge_pages() {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (mapped_) (void)madvise(data_, size_bytes_, MADV_HUGEPAGE);
+#endif
+}
+
 AlignedBuffer::~AlignedBuffer() { release(); }
 
 AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept

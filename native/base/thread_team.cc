@@ -1,9 +1,11 @@
 // How a generation of work runs:
-// - `ticket` packs (generation, chunks not yet claimed). A member claims a chunk by compare-and-swap on the whole word,
-//   so a helper that wakes late and still holds an older generation can claim nothing. The job's fields are read before
-//   the claim and used only when it succeeds: a count above zero says that a chunk of this generation is open, and the
-//   caller rewrites the fields only after all of them are complete. (Counting up to a separate limit would not do: a
-//   late helper could pair the old counter with the next job's limit.)
+// - Every member owns a range of neighbouring chunks, one word of (generation, next, end) on a cache line of its own. It
+//   takes its chunks from the front; when none is left it steals from the back of the others. So a member's reads stay
+//   one stream, which memory serves far better than chunks dealt out in turn (24 KiB of weights a chunk, two threads:
+//   23 against 15 GB/s), and a preempted core still costs a chunk and not its share.
+// - A chunk is claimed by compare-and-swap on the whole word: a helper that wakes late and still holds an older
+//   generation can claim nothing. The job's fields are read before the claim and used only when it succeeds: an open
+//   chunk of this generation says that the caller has not rewritten them, which it does only after all are complete.
 // - `completed` counts finished chunks; a member adds what it ran once it finds no more, and touches nothing of the job
 //   afterwards. The caller returns when completed == n_chunks.
 #include "base/thread_team.h"
@@ -46,17 +48,34 @@ bool spin_until(Ready ready) {
   return ready();
 }
 
-constexpr uint32_t generation_of(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
-constexpr uint32_t open_chunks(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
+// A range: generation in 24 bits, next and end in 20 each.
+constexpr int kIndexBits = 20;
+constexpr uint32_t kMaxChunks = (1u << kIndexBits) - 1;
+constexpr uint32_t kGenerationMask = (1u << 24) - 1;
+constexpr uint64_t kOneFromFront = uint64_t{1} << kIndexBits;
+constexpr uint64_t kOneFromBack = 1;
+
+constexpr uint64_t make_range(uint32_t generation, uint32_t next, uint32_t end) {
+  return uint64_t{generation} << (2 * kIndexBits) | uint64_t{next} << kIndexBits | end;
+}
+constexpr uint32_t generation_of(uint64_t range) { return static_cast<uint32_t>(range >> (2 * kIndexBits)); }
+constexpr uint32_t next_of(uint64_t range) { return static_cast<uint32_t>(range >> kIndexBits) & kMaxChunks; }
+constexpr uint32_t end_of(uint64_t range) { return static_cast<uint32_t>(range) & kMaxChunks; }
+
+struct alignas(64) Range {
+  std::atomic<uint64_t> word{0};
+};
 
 }  // namespace
 
 struct ThreadTeam::State {
-  alignas(64) std::atomic<uint64_t> ticket{0};
+  std::unique_ptr<Range[]> ranges;  ///< one a member
+  int n_members = 1;                ///< final before the first job
+  uint32_t generation = 0;          ///< the caller's
   alignas(64) std::atomic<uint32_t> completed{0};
   alignas(64) std::atomic<Task> task{nullptr};
   std::atomic<void*> context{nullptr};
-  std::atomic<uint32_t> n_chunks{0};
+  std::atomic<uint32_t> first_chunk{0};
   alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> caller_sleeps{false};
   std::atomic<bool> stopping{false};
@@ -65,42 +84,51 @@ struct ThreadTeam::State {
   std::condition_variable work_done;
   std::vector<std::thread> helpers;
 
-  /// Runs chunks of `generation` until none is left; returns how many.
-  uint32_t run_chunks(uint32_t generation, int member) {
+  /// Runs chunks of `generation` from one member's range until none is left there; returns how many.
+  uint32_t run_range(uint32_t for_generation, int owner, int member) {
+    std::atomic<uint64_t>& word = ranges[owner].word;
     uint32_t ran = 0;
-    uint64_t seen = ticket.load(std::memory_order_acquire);
-    while (generation_of(seen) == generation && open_chunks(seen) > 0) {
+    uint64_t seen = word.load(std::memory_order_acquire);
+    while (generation_of(seen) == for_generation && next_of(seen) < end_of(seen)) {
       const Task job = task.load(std::memory_order_relaxed);
       void* const job_context = context.load(std::memory_order_relaxed);
-      const uint32_t chunk = n_chunks.load(std::memory_order_relaxed) - open_chunks(seen);
-      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      job(job_context, chunk, member);
+      const uint32_t first = first_chunk.load(std::memory_order_relaxed);
+      const uint32_t chunk = owner == member ? next_of(seen) : end_of(seen) - 1;
+      const uint64_t rest = owner == member ? seen + kOneFromFront : seen - kOneFromBack;
+      if (!word.compare_exchange_weak(seen, rest, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      job(job_context, first + chunk, member);
       ++ran;
-      seen = ticket.load(std::memory_order_acquire);
+      seen = word.load(std::memory_order_acquire);
     }
     return ran;
   }
 
-  bool has_news(uint32_t generation) const {
-    return generation_of(ticket.load(std::memory_order_seq_cst)) != generation ||
+  uint32_t run_chunks(uint32_t for_generation, int member) {
+    uint32_t ran = 0;
+    for (int i = 0; i < n_members; ++i) ran += run_range(for_generation, (member + i) % n_members, member);
+    return ran;
+  }
+
+  bool has_news(uint32_t seen_generation, int member) const {
+    return generation_of(ranges[member].word.load(std::memory_order_seq_cst)) != seen_generation ||
            stopping.load(std::memory_order_seq_cst);
   }
 
-  void sleep_until_news(uint32_t generation) {
+  void sleep_until_news(uint32_t seen_generation, int member) {
     std::unique_lock<std::mutex> lock(mutex);
     // Sleeper: count up, then look for news. Publisher: publish, then look at the count. One of them sees the other.
     sleepers.fetch_add(1, std::memory_order_seq_cst);
-    while (!has_news(generation)) work_ready.wait(lock);
+    while (!has_news(seen_generation, member)) work_ready.wait(lock);
     sleepers.fetch_sub(1, std::memory_order_seq_cst);
   }
 
   void help(int member) {
-    uint32_t generation = 0;
+    uint32_t seen_generation = 0;
     for (;;) {
-      if (!spin_until([&] { return has_news(generation); })) sleep_until_news(generation);
+      if (!spin_until([&] { return has_news(seen_generation, member); })) sleep_until_news(seen_generation, member);
       if (stopping.load(std::memory_order_seq_cst)) return;
-      generation = generation_of(ticket.load(std::memory_order_acquire));
-      report(run_chunks(generation, member));
+      seen_generation = generation_of(ranges[member].word.load(std::memory_order_acquire));
+      report(run_chunks(seen_generation, member));
     }
   }
 
@@ -120,6 +148,21 @@ struct ThreadTeam::State {
     work_ready.notify_all();
   }
 
+  void run(Task job, void* job_context, uint32_t first, uint32_t n_chunks) {
+    task.store(job, std::memory_order_relaxed);
+    context.store(job_context, std::memory_order_relaxed);
+    first_chunk.store(first, std::memory_order_relaxed);
+    completed.store(0, std::memory_order_relaxed);
+    generation = (generation + 1) & kGenerationMask;
+    const auto share = [&](int member) { return static_cast<uint32_t>(uint64_t{n_chunks} * member / n_members); };
+    for (int member = n_members - 1; member >= 0; --member) {
+      ranges[member].word.store(make_range(generation, share(member), share(member + 1)), std::memory_order_seq_cst);
+    }
+    wake_helpers();
+    const uint32_t ran = run_chunks(generation, 0);
+    if (completed.fetch_add(ran, std::memory_order_seq_cst) + ran != n_chunks) wait_until_completed(n_chunks);
+  }
+
   void wait_until_completed(uint32_t wanted) {
     const auto done = [&] { return completed.load(std::memory_order_seq_cst) == wanted; };
     if (spin_until(done)) return;
@@ -137,6 +180,7 @@ struct ThreadTeam::State {
 ThreadTeam::ThreadTeam(int n_threads) : state_(std::make_unique<State>()) {
   const int wanted = n_threads > kMaxThreads ? kMaxThreads : n_threads;
   if (wanted > 1) state_->helpers.reserve(static_cast<size_t>(wanted - 1));
+  state_->ranges = std::make_unique<Range[]>(static_cast<size_t>(wanted > 1 ? wanted : 1));
   for (int member = 1; member < wanted; ++member) {
     try {
       state_->helpers.emplace_back([state = state_.get(), member] { state->help(member); });
@@ -144,6 +188,7 @@ ThreadTeam::ThreadTeam(int n_threads) : state_(std::make_unique<State>()) {
       break;  // the system refuses more threads: work with those it gave
     }
   }
+  state_->n_members = static_cast<int>(state_->helpers.size()) + 1;
 }
 
 ThreadTeam::~ThreadTeam() {
@@ -155,24 +200,17 @@ ThreadTeam::~ThreadTeam() {
   for (std::thread& helper : state_->helpers) helper.join();
 }
 
-int ThreadTeam::size() const { return static_cast<int>(state_->helpers.size()) + 1; }
+int ThreadTeam::size() const { return state_->n_members; }
 
 void ThreadTeam::parallel_for(uint32_t n_chunks, Task task, void* context) {
   if (n_chunks <= 1 || state_->helpers.empty()) {
     for (uint32_t chunk = 0; chunk < n_chunks; ++chunk) task(context, chunk, 0);
     return;
   }
-  State& state = *state_;
-  state.task.store(task, std::memory_order_relaxed);
-  state.context.store(context, std::memory_order_relaxed);
-  state.n_chunks.store(n_chunks, std::memory_order_relaxed);
-  state.completed.store(0, std::memory_order_relaxed);
-  const uint32_t generation = generation_of(state.ticket.load(std::memory_order_relaxed)) + 1;
-  state.ticket.store(uint64_t{generation} << 32 | n_chunks, std::memory_order_seq_cst);
-  state.wake_helpers();
-  const uint32_t ran = state.run_chunks(generation, 0);
-  if (state.completed.fetch_add(ran, std::memory_order_seq_cst) + ran == n_chunks) return;
-  state.wait_until_completed(n_chunks);
+  for (uint64_t first = 0; first < n_chunks; first += kMaxChunks) {
+    const uint64_t left = n_chunks - first;
+    state_->run(task, context, static_cast<uint32_t>(first), static_cast<uint32_t>(left < kMaxChunks ? left : kMaxChunks));
+  }
 }
 
 }  // namespace lutra::base

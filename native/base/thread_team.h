@@ -1,8 +1,8 @@
 // A team of threads for one engine: the calling thread is member 0, helpers spin for a bounded time and then sleep.
 //
-// parallel_for hands out chunks from one shared counter, so a preempted core costs one chunk and not a whole share
-// (static halves lose 3–10× beside one busy JavaScript thread on two cores). Which thread runs a chunk never matters
-// to the result: chunks write disjoint outputs.
+// parallel_for gives each member a run of neighbouring chunks, and whoever is done steals from the end of the others'
+// runs, so a preempted core costs one chunk and not a whole share (static halves lose 3–10× beside one busy JavaScript
+// thread on two cores). Which thread runs a chunk never matters to the result: chunks write disjoint outputs.
 #pragma once
 
 #include <cstdint>

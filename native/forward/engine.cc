@@ -288,6 +288,27 @@ void Engine::append_and_attend(uint32_t layer) {
   attention::attend_exact(team_, kernels_, cache_, input, attention_scratch_);
 }
 
+namespace {
+
+Stage stage_of(Op op) {
+  switch (op) {
+    case Op::kNorm:
+    case Op::kPostNorm:
+    case Op::kAdd: return Stage::kNorm;
+    case Op::kQkv: return Stage::kQkv;
+    case Op::kHeadNorm:
+    case Op::kRope: return Stage::kPosition;
+    case Op::kAttend: return Stage::kAttend;
+    case Op::kOutput: return Stage::kOutput;
+    case Op::kSwiglu:
+    case Op::kGeglu: return Stage::kGateUp;
+    case Op::kDown: return Stage::kDown;
+  }
+  return Stage::kPrepare;
+}
+
+}  // namespace
+
 void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
   const model::HyperParameters& hyper = model_->hyper;
   switch (step.op) {
@@ -332,14 +353,21 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   if (!status.ok()) return status;
   rows_ = step.rows;
   positions_ = step.positions;
+  profile_.begin_step();
   find_spans(step);
   embed(step);
   compute_angles(step);
+  profile_.lap(Stage::kPrepare);
   for (uint32_t layer = 0; layer < model_->layers.size(); ++layer) {
     if (aborted(step)) return {"ABORTED", "a sequence of the step was aborted"};
-    for (const model::BoundStep& bound : model_->layers[layer].steps) run_step(layer, bound);
+    for (const model::BoundStep& bound : model_->layers[layer].steps) {
+      run_step(layer, bound);
+      profile_.lap(stage_of(bound.op));
+    }
   }
-  return run_head(step, wanted);
+  status = run_head(step, wanted);
+  profile_.end_step();
+  return status;
 }
 
 }  // namespace lutra::forward

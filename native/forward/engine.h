@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/thread_team.h"
 #include "cache/kv_cache.h"
+#include "forward/profile.h"
 #include "model/model.h"
 
 namespace lutra::forward {
@@ -66,6 +67,8 @@ class Engine {
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;
 
+  const Profile& profile() const { return profile_; }
+  void reset_profile() { profile_.reset(); }
   const model::Model& model() const { return *model_; }
   int threads() const { return team_.size(); }
   uint64_t kv_bytes() const { return cache_.size_bytes(); }
@@ -101,6 +104,7 @@ class Engine {
   cache::KvCache cache_;
   base::AlignedBuffer scratch_;
   std::atomic<bool> busy_{false};
+  Profile profile_;
 
   // Scratch, carved out of scratch_; R = max_rows.
   float* x_ = nullptr;         ///< [R][dim] residual stream

@@ -34,9 +34,11 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
     }
     const quant::Product products[] = {{&model_->head, logits_, hyper.vocab_size}};
     quant::multiply(team_, kernels_, h_, products);
+    profile_.lap(Stage::kHead);
     for (uint32_t i = 0; i < n; ++i) {
       reduce_row(step, begin + i, wanted_rows_[begin + i], logits_ + static_cast<uint64_t>(i) * hyper.vocab_size);
     }
+    profile_.lap(Stage::kReduce);
   }
   kept_logits_ = wanted <= options_.max_wanted ? wanted : 0;
   return {};

@@ -234,6 +234,7 @@ Status WeightLoader::allocate() {
                                    std::to_string(available) + " are available"};
   }
   model_.arena_ = base::AlignedBuffer(arena_bytes_.value());
+  model_.arena_.prefer_huge_pages();
   if (model_.arena_.data() == nullptr) {
     return {"E_OUT_OF_MEMORY", "could not allocate " + std::to_string(arena_bytes_.value()) + " bytes for the weights"};
   }

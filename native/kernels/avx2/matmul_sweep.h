@@ -58,22 +58,14 @@ inline void run_tile(const MatmulArgs& args, uint32_t panel, uint32_t column, ui
 
 template <typename Tile>
 void sweep(const MatmulArgs& args) noexcept {
-  constexpr uint32_t kMaxTile = Tile::kMaxTile;
-  const uint64_t fitting = kColumnBlockBytes / (2ull * args.k + 1);
-  const Split blocks = split_evenly(args.n, fitting < kMaxTile ? kMaxTile : static_cast<uint32_t>(fitting));
-  uint32_t block_begin = 0;
-  for (uint32_t block = 0; block < blocks.parts; ++block) {
-    const uint32_t block_columns = blocks.size + (block < blocks.larger ? 1 : 0);
-    const Split tiles = split_evenly(block_columns, kMaxTile);
+  const Split tiles = split_evenly(args.n, Tile::kMaxTile);
+  uint32_t column = 0;
+  for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
+    const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
     for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
-      uint32_t column = block_begin;
-      for (uint32_t tile = 0; tile < tiles.parts; ++tile) {
-        const uint32_t n_columns = tiles.size + (tile < tiles.larger ? 1 : 0);
-        run_tile<Tile>(args, panel, column, n_columns);
-        column += n_columns;
-      }
+      run_tile<Tile>(args, panel, column, n_columns);
     }
-    block_begin += block_columns;
+    column += n_columns;
   }
 }
 
