@@ -25,6 +25,7 @@ base::Result<KvCache> KvCache::create(const KvShape& shape) {
                                                std::to_string(bytes_per_token(shape) * kernels::kPagePositions) +
                                                " bytes");
   }
+  cache.arena_.prefer_huge_pages();
   return cache;
 }
 

@@ -2,7 +2,8 @@
 //
 // A page holds, per layer and head, keys dimension-major (so scores need no horizontal sums), then values
 // position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. Memory is an
-// anonymous mapping, so a page nobody wrote costs nothing.
+// anonymous mapping, so a page nobody wrote costs nothing, nearly: huge pages stand behind it, which streaming reads
+// need. So a page's layers are together, and a short context touches few of them.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +47,7 @@ class KvCache {
  private:
   uint64_t page_bytes() const { return kernels::kv_page_bytes(shape_.type, shape_.head_dim); }
   uint8_t* block(uint64_t layer, uint64_t page, uint64_t head) {
-    return arena_.data() + ((layer * shape_.n_pages + page) * shape_.n_kv_heads + head) * 2 * page_bytes();
+    return arena_.data() + ((page * shape_.n_layers + layer) * shape_.n_kv_heads + head) * 2 * page_bytes();
   }
 
   KvShape shape_{};

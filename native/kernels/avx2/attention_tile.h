@@ -60,7 +60,6 @@ class Tile {
     for (uint64_t d = 0; d < uint64_t{args_.head_dim} * args_.n_queries; d += 8) {
       Lanes::Eight::store(args_.acc_out + d, Lanes::Eight::zero());
     }
-    copy_queries();
     const bool one_block = args_.n_queries <= kMaxBlock;
     one_block ? score<true>() : score<false>();
     for (uint32_t i = 0; i < args_.n_queries; ++i) {
@@ -71,8 +70,7 @@ class Tile {
 
  private:
   Block block_at(uint32_t from) {
-    return {queries_ + kQueryStride * from, begin_ + from, end_ + from, weights_[from],
-            args_.acc_out + uint64_t{args_.head_dim} * from};
+    return {begin_ + from, end_ + from, weights_[from], args_.acc_out + uint64_t{args_.head_dim} * from};
   }
   bool sees(uint32_t from, int n, uint32_t page) const {
     for (uint32_t i = from; i < from + static_cast<uint32_t>(n); ++i) {
@@ -93,10 +91,11 @@ class Tile {
     if (next >= last_page() && pages == args_.k_pages && wrapped < last_page()) page = args_.v_pages[wrapped];
     return page == nullptr ? pages[p] : page;
   }
-  void copy_queries() {
-    for (uint32_t i = 0; i < args_.n_queries; ++i) {
+  void copy_queries(uint32_t from, int n) {
+    for (int i = 0; i < n; ++i) {
+      const float* query = args_.queries[from + static_cast<uint32_t>(i)];
       for (uint32_t d = 0; d < args_.head_dim; d += 8) {
-        Lanes::Eight::store(queries_ + kQueryStride * i + d, Lanes::Eight::load(args_.queries[i] + d));
+        Lanes::Eight::store(queries_ + kQueryStride * i + d, Lanes::Eight::load(query + d));
       }
     }
   }
@@ -104,12 +103,13 @@ class Tile {
   template <bool kFetch>
   void score() {
     for_blocks(args_.n_queries, [&](auto count, uint32_t from) {
-      const Block block = block_at(from);
+      copy_queries(from, count.kValue);
+      float* weights = weights_[from];
       for (uint32_t p = first_page(); p < last_page(); ++p) {
         const uint8_t* page = args_.k_pages[p];
         if (!sees(from, count.kValue, p)) continue;
-        score_page<Lanes, count.kValue, Pages, kFetch>(block.queries, elements(page), scales(page), args_.head_dim,
-                                                       ahead(args_.k_pages, p), block.weights + p * kPagePositions);
+        score_page<Lanes, count.kValue, Pages, kFetch>(queries_, elements(page), scales(page), args_.head_dim,
+                                                       ahead(args_.k_pages, p), weights + p * kPagePositions);
       }
     });
   }
@@ -133,7 +133,7 @@ class Tile {
   uint32_t begin_[kTileQueries], end_[kTileQueries];
   uint32_t lowest_ = kTilePositions, highest_ = 0;
   alignas(64) float weights_[kTileQueries][kTilePositions];
-  alignas(64) float queries_[kTileQueries * kQueryStride];
+  alignas(64) float queries_[kMaxBlock * kQueryStride];
 };
 
 template <typename Lanes, typename Pages>

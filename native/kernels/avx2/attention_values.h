@@ -100,7 +100,6 @@ constexpr uint32_t kMaxBlock = 6;
 
 /// Up to kMaxBlock neighbouring queries; ranges are relative to the tile, begin == end when nothing is visible.
 struct Block {
-  const float* queries;  ///< [queries][kQueryStride]
   uint32_t* begin;
   uint32_t* end;
   float* weights;  ///< [queries][kTilePositions] scores, then weights
