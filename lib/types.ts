@@ -1,5 +1,5 @@
 /** Shared plain types of the public interface. */
-import type { Isa } from "./binding/native.js";
+import type { Isa, KvCacheType } from "./binding/native.js";
 
 export interface LoadOptions {
   /** Threads of the native team, including the engine worker's own; default: what affinity and cgroup quota allow. */
@@ -8,7 +8,8 @@ export interface LoadOptions {
   contextSize?: number;
   /** Requests that run at once; more wait. Default 4, fewer where their K/V would take more than half of the free memory. */
   maxSequences?: number;
-  kvCacheType?: "f16";
+  /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
+  kvCacheType?: KvCacheType;
   /** How weights are multiplied. */
   matmul?: "auto" | "dot";
   attention?: "exact";
@@ -164,6 +165,7 @@ export interface ModelInfo {
   maxSequences: number;
   threads: number;
   isa: Isa;
+  kvCacheType: KvCacheType;
   fileBytes: number;
   loadMs: number;
   hasChatTemplate: boolean;

@@ -107,7 +107,7 @@ class Product {
     x_.begin(n, shape.k);
     for (uint32_t t = 0; t < n; ++t) {
       for (uint32_t k = 0; k < shape.k; ++k) x_.row(t)[k] = uniform(random);
-      if (x_.can_quantize()) x_.quantize(table, t, 0, shape.k);
+      if (x_.can_quantize()) x_.quantize(table, t, 0, shape.k, x_.row(t));
     }
     x_.mark_quantized();
   }

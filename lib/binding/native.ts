@@ -9,6 +9,8 @@ export const abiVersion = 1;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
+export type KvCacheType = "f16" | "q8_0";
+
 export interface NativeCpu {
   isa: Isa; // best path of this CPU in this build
   available: Isa[];
@@ -67,7 +69,7 @@ export interface NativeModelInfo {
   contextLength: number; // what the model was trained for
   fileBytes: number;
   weightBytes: number; // packed, in memory
-  kvBytesPerToken: number;
+  kvBytesPerToken: Record<KvCacheType, number>;
   warnings: string[]; // e.g. extra tensors ignored
 }
 
@@ -142,7 +144,7 @@ export interface NativeBinding {
   /** Scratch, K/V arena of `pages` pages and a thread team. Retains the model. */
   engineCreate(
     model: number,
-    options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa },
+    options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa; kvType?: KvCacheType },
   ): number;
   engineRelease(handle: number): void;
   engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };

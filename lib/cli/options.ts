@@ -79,7 +79,7 @@ export function addTechniques(command: Command): Command {
     .addOption(option("--attention <kind>", "attention: exact"))
     .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
     .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
-    .addOption(option("--kv-type <type>", "type of the K/V cache: f16"))
+    .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
     .addOption(option("--speculation <kind>", "speculative decoding: auto or off (auto is off in this version)"));
 }
 

@@ -30,6 +30,7 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   return new Model(client, {
     path,
     isa: engine.isa,
+    kvCacheType: engine.kvCacheType,
     chatTemplate,
     loadMs: performance.now() - started,
   });

@@ -1,5 +1,6 @@
 /** Load options, checked: unknown names are refused, every default is filled in. */
 import { getBinding, type Isa } from "../binding/index.js";
+import type { KvCacheType } from "../binding/native.js";
 import { invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
@@ -26,6 +27,7 @@ export interface ResolvedLoadOptions {
   /** 0: the default, or fewer when memory is short. */
   maxSequences: number;
   isa: Isa;
+  kvCacheType: KvCacheType;
   chatTemplate: string | undefined;
   onLoadProgress: LoadOptions["onLoadProgress"];
   onPullProgress: LoadOptions["onPullProgress"];
@@ -81,6 +83,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
     maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
     isa: checkIsa(given["isa"]),
+    kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),
     onLoadProgress: checkFunction("onLoadProgress", given["onLoadProgress"]),
     onPullProgress: checkFunction("onPullProgress", given["onPullProgress"]),

@@ -1,11 +1,13 @@
 /** The public description of a loaded model. */
 import type { Isa } from "../binding/index.js";
+import type { KvCacheType } from "../binding/native.js";
 import type { ModelInfo } from "../types.js";
 import type { LoadedEngine } from "../worker/index.js";
 
 export interface InfoOptions {
   path: string;
   isa: Isa;
+  kvCacheType: KvCacheType;
   chatTemplate: string | undefined;
   loadMs: number;
 }
@@ -33,6 +35,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo
     maxSequences,
     threads,
     isa: options.isa,
+    kvCacheType: options.kvCacheType,
     fileBytes: info.fileBytes,
     loadMs: options.loadMs,
     hasChatTemplate: chatTemplate !== null,

@@ -1,5 +1,6 @@
 /** A loaded model: every method of the public interface that works on one. */
 import { getBinding, type Isa } from "../binding/index.js";
+import type { KvCacheType } from "../binding/native.js";
 import { missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
 import { readOptions } from "../sampling/index.js";
@@ -33,6 +34,7 @@ import {
 export interface ModelOptions {
   path: string;
   isa: Isa;
+  kvCacheType: KvCacheType;
   chatTemplate: string | undefined;
   loadMs: number;
 }

@@ -9,7 +9,7 @@ interface Technique {
 }
 
 const techniques = {
-  kvCacheType: { today: ["f16"], expected: '"f16"', later: ["q8_0"] },
+  kvCacheType: { today: ["f16", "q8_0"], expected: '"f16" or "q8_0"', later: [] },
   matmul: { today: ["auto", "dot"], expected: '"auto" or "dot"', later: ["lut"] },
   attention: { today: ["exact"], expected: '"exact"', later: ["nomad"] },
   ffnSparsity: { today: [false], expected: "false", later: ["wina", "teal", "cats", "dip", "coreinfer"] },

@@ -28,7 +28,7 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
   const started = performance.now();
-  const { path, isa, threads, control, port } = task;
+  const { path, isa, threads, kvCacheType, control, port } = task;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
@@ -51,7 +51,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   }
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
-  const sequenceBytes = pageStride * pagePositions * info.kvBytesPerToken;
+  const sequenceBytes = pageStride * pagePositions * info.kvBytesPerToken[kvCacheType];
   const maxSequences =
     task.maxSequences ||
     (task.contextSize
@@ -63,7 +63,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     maxSequences,
     Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))),
   );
-  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa });
+  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType });
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
   const scheduler = new Scheduler(

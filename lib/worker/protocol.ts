@@ -1,6 +1,6 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
+import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
@@ -13,6 +13,7 @@ export interface EngineTask {
   contextSize: number;
   /** 0: the default, or fewer when memory is short. */
   maxSequences: number;
+  kvCacheType: KvCacheType;
   control: Int32Array;
   port: MessagePort;
 }

@@ -17,6 +17,15 @@ base::Isa isa_property(const Napi::Object& object) {
   throw WrongType{"isa: expected \"scalar\", \"avx2\", \"avx512\" or \"neon\""};
 }
 
+/// f16 unless the caller names a type.
+cache::KvType kv_type_property(const Napi::Object& object) {
+  const Napi::Value value = object.Get("kvType");
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (value.IsUndefined() || name == "f16") return cache::KvType::kF16;
+  if (name == "q8_0") return cache::KvType::kQ8_0;
+  throw WrongType{"kvType: expected \"f16\" or \"q8_0\""};
+}
+
 std::shared_ptr<forward::Engine> engine_of(const Arguments& arguments) {
   return engines().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
@@ -30,6 +39,7 @@ Napi::Value engine_create(const Arguments& arguments) {
   options.max_wanted = static_cast<uint32_t>(integer_property(object, "maxWanted", 1, 1024));
   options.pages = static_cast<uint32_t>(integer_property(object, "pages", 1, 1 << 26));
   options.isa = isa_property(object);
+  options.kv_type = kv_type_property(object);
   auto engine = unwrap(forward::Engine::create(loaded->model, options));
   return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
 }

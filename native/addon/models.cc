@@ -62,8 +62,14 @@ Napi::Value model_info(const Arguments& arguments) {
   result.Set("contextLength", hyper.context_length);
   result.Set("fileBytes", static_cast<double>(model.file_bytes));
   result.Set("weightBytes", static_cast<double>(model.weight_bytes()));
-  const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, 0};
-  result.Set("kvBytesPerToken", static_cast<double>(cache::KvCache::bytes_per_token(shape)));
+  const auto bytes_per_token = [&](cache::KvType type) {
+    const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, 0, type};
+    return Napi::Number::New(env, static_cast<double>(cache::KvCache::bytes_per_token(shape)));
+  };
+  Napi::Object kv_bytes = Napi::Object::New(env);
+  kv_bytes.Set("f16", bytes_per_token(cache::KvType::kF16));
+  kv_bytes.Set("q8_0", bytes_per_token(cache::KvType::kQ8_0));
+  result.Set("kvBytesPerToken", kv_bytes);
   Napi::Array warnings = Napi::Array::New(env);
   for (const std::string& warning : model.warnings) warnings.Set(warnings.Length(), warning);
   result.Set("warnings", warnings);

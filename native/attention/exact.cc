@@ -11,10 +11,9 @@ namespace {
 
 using kernels::kPagePositions;
 using kernels::kTilePositions;
+using kernels::kTileQueries;
 
 constexpr uint32_t kPagesPerTile = kTilePositions / kPagePositions;
-// Queries of one kernel call: enough to amortise reading K and V, few enough that their accumulators stay in cache.
-constexpr uint32_t kMaxQueries = 64;
 constexpr uint32_t kMaxHeadDim = 512;
 constexpr uint32_t kRowsPerBlock = 16;
 // Query heads a K/V head, at most (checked when the model is read).
@@ -68,6 +67,7 @@ class ExactAttention {
   void score_tile(const Block& block, uint32_t kv_head, uint32_t tile, Visit visit) const;
   void run_by_rows(std::span<const Block> blocks);
   void run_by_tiles(std::span<const Block> blocks);
+  void merge_tiles(const Block& block, uint32_t row, uint32_t head) const;
   void normalize(uint32_t row, uint32_t head, float sum) const;
 
   base::ThreadTeam& team_;
@@ -83,8 +83,8 @@ class ExactAttention {
 template <typename Visit>
 void ExactAttention::score_tile(const Block& block, uint32_t kv_head, uint32_t tile, Visit visit) const {
   const uint32_t tile_begin = tile * kTilePositions;
-  const uint16_t* k_pages[kPagesPerTile];
-  const uint16_t* v_pages[kPagesPerTile];
+  const uint8_t* k_pages[kPagesPerTile];
+  const uint8_t* v_pages[kPagesPerTile];
   for (uint32_t i = 0; i < kPagesPerTile; ++i) {
     const uint32_t page_begin = tile_begin + i * kPagePositions;
     const bool seen = page_begin < block.last && page_begin + kPagePositions > block.first;
@@ -92,15 +92,15 @@ void ExactAttention::score_tile(const Block& block, uint32_t kv_head, uint32_t t
     k_pages[i] = seen ? cache_.keys(input_.layer, page, kv_head) : nullptr;
     v_pages[i] = seen ? cache_.values(input_.layer, page, kv_head) : nullptr;
   }
-  const float* queries[kMaxQueries];
-  uint32_t first[kMaxQueries];
-  uint32_t last[kMaxQueries];
-  float max[kMaxQueries];
-  float sum[kMaxQueries];
-  alignas(64) float acc[kMaxQueries * kMaxHeadDim];
+  const float* queries[kTileQueries];
+  uint32_t first[kTileQueries];
+  uint32_t last[kTileQueries];
+  float max[kTileQueries];
+  float sum[kTileQueries];
+  alignas(64) float acc[kTileQueries * kMaxHeadDim];
   const uint32_t total = (block.row_end - block.row_begin) * group_;
-  for (uint32_t begin = 0; begin < total; begin += kMaxQueries) {
-    const uint32_t n = std::min(kMaxQueries, total - begin);
+  for (uint32_t begin = 0; begin < total; begin += kTileQueries) {
+    const uint32_t n = std::min(kTileQueries, total - begin);
     for (uint32_t i = 0; i < n; ++i) {
       const uint32_t row = block.row_begin + (begin + i) / group_;
       const uint32_t head = kv_head * group_ + (begin + i) % group_;
@@ -108,17 +108,17 @@ void ExactAttention::score_tile(const Block& block, uint32_t kv_head, uint32_t t
       first[i] = first_visible(input_, row);
       last[i] = static_cast<uint32_t>(input_.positions[row]) + 1;
     }
-    kernels_.attention_tile_f16({.head_dim = head_dim_,
-                                 .n_queries = n,
-                                 .queries = queries,
-                                 .first = first,
-                                 .last = last,
-                                 .tile_begin = tile_begin,
-                                 .k_pages = k_pages,
-                                 .v_pages = v_pages,
-                                 .max_out = max,
-                                 .sum_out = sum,
-                                 .acc_out = acc});
+    kernels_.attention_tile[cache_.type_index()]({.head_dim = head_dim_,
+                                                  .n_queries = n,
+                                                  .queries = queries,
+                                                  .first = first,
+                                                  .last = last,
+                                                  .tile_begin = tile_begin,
+                                                  .k_pages = k_pages,
+                                                  .v_pages = v_pages,
+                                                  .max_out = max,
+                                                  .sum_out = sum,
+                                                  .acc_out = acc});
     for (uint32_t i = 0; i < n; ++i) {
       visit(block.row_begin + (begin + i) / group_, kv_head * group_ + (begin + i) % group_, max[i], sum[i],
             acc + static_cast<uint64_t>(i) * head_dim_);
@@ -176,18 +176,20 @@ void ExactAttention::run_by_tiles(std::span<const Block> blocks) {
   });
   for (const Block& block : blocks) {
     for (uint32_t row = block.row_begin; row < block.row_end; ++row) {
-      for (uint32_t head = 0; head < input_.n_heads; ++head) {
-        float max = -INFINITY;
-        float sum = 0;
-        std::fill_n(out(row, head), head_dim_, 0.0f);
-        for (uint32_t tile = block.first / kTilePositions; tile * kTilePositions < block.last; ++tile) {
-          const float* place = partial(row, head, tile);
-          kernels_.attention_merge(&max, &sum, out(row, head), place[0], place[1], place + 2, head_dim_);
-        }
-        normalize(row, head, sum);
-      }
+      for (uint32_t head = 0; head < input_.n_heads; ++head) merge_tiles(block, row, head);
     }
   }
+}
+
+void ExactAttention::merge_tiles(const Block& block, uint32_t row, uint32_t head) const {
+  float max = -INFINITY;
+  float sum = 0;
+  std::fill_n(out(row, head), head_dim_, 0.0f);
+  for (uint32_t tile = block.first / kTilePositions; tile * kTilePositions < block.last; ++tile) {
+    const float* place = partial(row, head, tile);
+    kernels_.attention_merge(&max, &sum, out(row, head), place[0], place[1], place + 2, head_dim_);
+  }
+  normalize(row, head, sum);
 }
 
 void ExactAttention::run() {

@@ -10,12 +10,13 @@ namespace lutra::cache {
 using base::CheckedSize;
 
 uint64_t KvCache::bytes_per_token(const KvShape& shape) {
-  return uint64_t{2} * sizeof(uint16_t) * shape.n_layers * shape.n_kv_heads * shape.head_dim;
+  return 2 * kernels::kv_page_bytes(shape.type, shape.head_dim) / kernels::kPagePositions * shape.n_layers *
+         shape.n_kv_heads;
 }
 
 base::Result<KvCache> KvCache::create(const KvShape& shape) {
-  const CheckedSize bytes = CheckedSize(2 * sizeof(uint16_t)) * shape.n_layers * shape.n_kv_heads * shape.head_dim *
-                            shape.n_pages * kernels::kPagePositions;
+  const CheckedSize bytes = CheckedSize(2 * kernels::kv_page_bytes(shape.type, shape.head_dim)) * shape.n_layers *
+                            shape.n_kv_heads * shape.n_pages;
   KvCache cache;
   cache.shape_ = shape;
   if (bytes.valid()) cache.arena_ = base::AlignedBuffer(bytes.value());
@@ -24,6 +25,7 @@ base::Result<KvCache> KvCache::create(const KvShape& shape) {
                                                std::to_string(bytes_per_token(shape) * kernels::kPagePositions) +
                                                " bytes");
   }
+  cache.arena_.prefer_huge_pages();
   return cache;
 }
 

@@ -1,8 +1,9 @@
-// K/V pages of one engine: 32 positions each, for every layer and K/V head, as f16.
+// K/V pages of one engine: 32 positions each, for every layer and K/V head, as f16 or q8_0.
 //
-// A page holds, per layer and head, keys dimension-major [head_dim][32] (so scores need no horizontal sums) and values
-// position-major [32][head_dim]. Pages carry no owner: page tables belong to the scheduler. Memory is an anonymous
-// mapping, so a page nobody wrote costs nothing.
+// A page holds, per layer and head, keys dimension-major (so scores need no horizontal sums), then values
+// position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. Memory is an
+// anonymous mapping, so a page nobody wrote costs nothing, nearly: huge pages stand behind it, which streaming reads
+// need. So a page's layers are together, and a short context touches few of them.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,14 @@
 
 namespace lutra::cache {
 
+using KvType = kernels::KvType;
+
 struct KvShape {
   uint32_t n_layers;
   uint32_t n_kv_heads;
   uint32_t head_dim;
   uint32_t n_pages;
+  KvType type = KvType::kF16;
 };
 
 class KvCache {
@@ -27,15 +31,23 @@ class KvCache {
   /// Bytes one position takes over all layers.
   static uint64_t bytes_per_token(const KvShape& shape);
 
-  uint16_t* keys(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head); }
-  uint16_t* values(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head) + block_elements(); }
+  /// Writes the key and the value of one position and head into `slot` of a page.
+  void store(const kernels::KernelTable& kernels, uint32_t layer, uint32_t page, uint32_t head, uint32_t slot,
+             const float* key, const float* value) {
+    kernels.store_key[type_index()](key, shape_.head_dim, keys(layer, page, head), slot);
+    kernels.store_value[type_index()](value, shape_.head_dim, values(layer, page, head), slot);
+  }
+  uint8_t* keys(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head); }
+  uint8_t* values(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head) + page_bytes(); }
+  /// Where the kernel table keeps this cache's functions.
+  size_t type_index() const { return static_cast<size_t>(shape_.type); }
   const KvShape& shape() const { return shape_; }
   uint64_t size_bytes() const { return arena_.size_bytes(); }
 
  private:
-  uint64_t block_elements() const { return static_cast<uint64_t>(shape_.head_dim) * kernels::kPagePositions; }
-  uint16_t* block(uint64_t layer, uint64_t page, uint64_t head) {
-    return arena_.as<uint16_t>() + ((layer * shape_.n_pages + page) * shape_.n_kv_heads + head) * 2 * block_elements();
+  uint64_t page_bytes() const { return kernels::kv_page_bytes(shape_.type, shape_.head_dim); }
+  uint8_t* block(uint64_t layer, uint64_t page, uint64_t head) {
+    return arena_.data() + ((page * shape_.n_layers + layer) * shape_.n_kv_heads + head) * 2 * page_bytes();
   }
 
   KvShape shape_{};

@@ -65,7 +65,7 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Mode
                   std::string("isa: ") + base::isa_name(options.isa) + " is not available on this machine");
   }
   const model::HyperParameters& hyper = model->hyper;
-  const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, options.pages};
+  const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, options.pages, options.kv_type};
   const CheckedSize kv_bytes =
       CheckedSize(cache::KvCache::bytes_per_token(shape)) * kernels::kPagePositions * options.pages;
   const uint64_t available = base::available_memory_bytes();
@@ -256,8 +256,7 @@ void Engine::position(uint32_t layer, const model::BoundStep& step) {
     for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
       const uint64_t at = static_cast<uint64_t>(t) * hyper.kv_dim + head * head_dim;
       place(k_ + at, step.norm_b);
-      kernels_.store_key_f16(k_ + at, head_dim, cache_.keys(layer, row_pages_[t], head), slot);
-      kernels_.store_value_f16(v_ + at, head_dim, cache_.values(layer, row_pages_[t], head), slot);
+      cache_.store(kernels_, layer, row_pages_[t], head, slot, k_ + at, v_ + at);
     }
   });
 }

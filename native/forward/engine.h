@@ -25,6 +25,7 @@ struct EngineOptions {
   uint32_t max_rows = 512;  ///< rows of a step
   uint32_t max_wanted = 8;  ///< rows whose full logits stay readable after a step
   uint32_t pages = 0;       ///< K/V pages of 32 positions
+  cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
 };
 

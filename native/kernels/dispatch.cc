@@ -41,6 +41,7 @@ KernelTable make_avx512_table() {
   table.isa = base::Isa::kAvx512;
   avx512::fill_matmul(table);
   avx512::fill_elementwise(table);
+  avx512::fill_attention(table);
   return table;
 }
 #endif

@@ -1,5 +1,5 @@
 // The table of pure functions of an instruction-set path: `scalar/` is the reference twin, `avx2/` and `neon/`
-// the fast ones, `avx512/` replaces AVX2's matmul of quantised types.
+// the fast ones, `avx512/` replaces AVX2's matmul of quantised types, its quantising and its attention tiles.
 //
 // Contract for all of them: raw pointers, no heap, no threads, no throw, no global state. Reads and writes stay inside
 // the arrays named (tails are masked or scalar, never over-read). Each output element is computed in one fixed order
@@ -24,6 +24,23 @@ constexpr uint32_t kPagePositions = 32;
 /// Positions of an attention tile: partial results are formed per tile of logical positions and merged in ascending
 /// order, so the sum's order depends on positions alone.
 constexpr uint32_t kTilePositions = 256;
+/// Queries of one attention call, at most.
+constexpr uint32_t kTileQueries = 64;
+
+/// How a page of keys or values stores its numbers.
+/// kF16: keys [head_dim][32], values [32][head_dim], f16.
+/// kQ8_0: int8 codes in the same two orders, then f16 scales [head_dim/32, rounded up][32]: one for each 32 dimensions
+/// of a position. x ≈ scale · code: scale = f16(max|x| / 127), code = round-half-even(x · (1 / scale)) kept in ±127. A
+/// block whose scale rounds to 0 gives zeros; one with an infinity or a NaN, or a scale past f16, a NaN scale and
+/// zeros.
+enum class KvType : uint8_t { kF16, kQ8_0 };
+constexpr uint64_t kKvTypes = 2;
+
+/// Bytes of one page of keys, or of values, of one head.
+constexpr uint64_t kv_page_bytes(KvType type, uint64_t head_dim) {
+  const uint64_t halves = type == KvType::kF16 ? head_dim : (head_dim + kBlock - 1) / kBlock;
+  return kPagePositions * (2 * halves + (type == KvType::kF16 ? 0 : head_dim));
+}
 
 /// `n` rows of activations, quantised per token and per block of 32 to about 16 bits, held as two int8 planes:
 /// x ≈ d · c, c = 256 · high + low. A block is 32 bytes of high, then its 32 bytes of low, so that one cache line is
@@ -55,17 +72,17 @@ using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 /// A group of query vectors that share one K/V head, against one tile of logical positions.
 /// Scores use q as given (already scaled by the caller). A query sees positions [first, last) clipped to the tile.
 struct AttentionTileArgs {
-  uint32_t head_dim;               ///< multiple of 8, ≤ 512
-  uint32_t n_queries;              ///< ≥ 1
-  const float* const* queries;     ///< [n_queries] → [head_dim]
-  const uint32_t* first;           ///< [n_queries] first visible position (absolute, inclusive)
-  const uint32_t* last;            ///< [n_queries] one past the last visible position (absolute)
-  uint32_t tile_begin;             ///< absolute position of the tile's start, a multiple of kTilePositions
-  const uint16_t* const* k_pages;  ///< [kTilePositions/32] → f16 [head_dim][32] (dimension-major); entries of pages no
-                                   ///< query sees may be null
-  const uint16_t* const* v_pages;  ///< [kTilePositions/32] → f16 [32][head_dim]
-  float* max_out;                  ///< [n_queries] largest visible score, -inf when nothing is visible
-  float* sum_out;                  ///< [n_queries] Σ exp(score - max)
+  uint32_t head_dim;              ///< multiple of 8, ≤ 512
+  uint32_t n_queries;             ///< 1..kTileQueries
+  const float* const* queries;    ///< [n_queries] → [head_dim]
+  const uint32_t* first;          ///< [n_queries] first visible position (absolute, inclusive)
+  const uint32_t* last;           ///< [n_queries] one past the last visible position (absolute)
+  uint32_t tile_begin;            ///< absolute position of the tile's start, a multiple of kTilePositions
+  const uint8_t* const* k_pages;  ///< [kTilePositions/32] → page of keys, dimension-major; entries of pages no query
+                                  ///< sees may be null
+  const uint8_t* const* v_pages;  ///< [kTilePositions/32] → page of values, position-major
+  float* max_out;                 ///< [n_queries] largest visible score, -inf when nothing is visible
+  float* sum_out;                 ///< [n_queries] Σ exp(score - max)
   float* acc_out;  ///< [n_queries][head_dim] Σ exp(score - max) · v, unnormalised; zeros when nothing is visible
 };
 
@@ -97,11 +114,11 @@ struct KernelTable {
   /// Half-split (NEOX): pairs (i, i + n_pairs).
   void (*rope_halves)(float* head, const float* cos, const float* sin, uint32_t n_pairs) noexcept;
 
-  /// Writes one position's key into a dimension-major f16 page [head_dim][32], round-to-nearest-even.
-  void (*store_key_f16)(const float* key, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept;
-  /// Writes one position's value into a position-major f16 page [32][head_dim].
-  void (*store_value_f16)(const float* value, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept;
-  void (*attention_tile_f16)(const AttentionTileArgs& args) noexcept;
+  /// Indexed by KvType, as are the next two. Writes one position's key into its slot of a page.
+  void (*store_key[kKvTypes])(const float* key, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept;
+  /// Writes one position's value into its slot of a page.
+  void (*store_value[kKvTypes])(const float* value, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept;
+  void (*attention_tile[kKvTypes])(const AttentionTileArgs& args) noexcept;
   /// Merges a tile's (max, sum, acc) into a running one, in the order called:
   /// both are rescaled to the larger max. A tile with max = -inf changes nothing.
   void (*attention_merge)(float* max, float* sum, float* acc, float tile_max, float tile_sum, const float* tile_acc,

@@ -2,7 +2,7 @@
 import t from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
 import { modelPath, type RealModelName } from "../support/models.js";
-import { NativeSession } from "../support/native-session.js";
+import { NativeSession, type SessionOptions } from "../support/native-session.js";
 import { type Golden, readGolden } from "../support/shared-data.js";
 
 interface Distance {
@@ -50,6 +50,8 @@ function argmax(logits: Float32Array): number {
   return best;
 }
 
+const kvTypes = ["f16", "q8_0"] as const;
+
 const models: { name: RealModelName; maxKl: number; minTop1: number }[] = [
   { name: "smollm2-135m-instruct", maxKl: 3.2e-3, minTop1: 0.985 },
   { name: "gemma-3-270m", maxKl: 5.7e-3, minTop1: 0.96 },
@@ -61,21 +63,23 @@ for (const { name, maxKl, minTop1 } of models) {
     `${name} is as close to full precision as llama.cpp`,
     { skip: golden === null && "golden outputs are absent" },
     async (t) => {
-      const session = new NativeSession(await modelPath(name), { threads: 2 });
-      const distance = measure(session, golden as Golden);
-      session.dispose();
-      t.comment(JSON.stringify(distance));
-      t.ok(distance.meanKl <= maxKl, `mean KL ${distance.meanKl} is at most ${maxKl}`);
-      t.ok(distance.top1 >= minTop1, `top-1 agreement ${distance.top1} is at least ${minTop1}`);
-      const ratio = distance.perplexity / (golden as Golden).perplexity;
-      t.ok(Math.abs(ratio - 1) <= 3e-3, `perplexity ratio ${ratio} is within 0.3 %`);
+      for (const kvType of kvTypes) {
+        const session = new NativeSession(await modelPath(name), { threads: 2, kvType });
+        const distance = measure(session, golden as Golden);
+        session.dispose();
+        t.comment(`${kvType} ${JSON.stringify(distance)}`);
+        t.ok(distance.meanKl <= maxKl, `${kvType}: mean KL ${distance.meanKl} is at most ${maxKl}`);
+        t.ok(distance.top1 >= minTop1, `${kvType}: top-1 agreement ${distance.top1} is at least ${minTop1}`);
+        const ratio = distance.perplexity / (golden as Golden).perplexity;
+        t.ok(Math.abs(ratio - 1) <= 3e-3, `${kvType}: perplexity ratio ${ratio} is within 0.3 %`);
+      }
     },
   );
 }
 
 /** A hash of every bit of every row's logits. */
-function fingerprint(path: string, ids: readonly number[], chunk: number, threads: number): string[] {
-  const session = new NativeSession(path, { threads });
+function fingerprint(path: string, ids: readonly number[], chunk: number, options: SessionOptions): string[] {
+  const session = new NativeSession(path, options);
   const rows: string[] = [];
   session.feed(ids, chunk, (_, logits) => {
     const bits = new Uint32Array(logits.buffer, logits.byteOffset, logits.length);
@@ -95,11 +99,16 @@ for (const { name } of models) {
       "The otter is a semiaquatic mammal. It dives for fish, rests on its back, and 3.14159 is not a fish.\n".repeat(6);
     const ids = [...binding.encode(tokenizer, text, true, false)].slice(0, 130);
     binding.tokenizerRelease(tokenizer);
-    const reference = fingerprint(path, ids, 512, 1);
-    t.equal(reference.length, ids.length);
-    for (const threads of [1, 2]) {
-      for (const chunk of [1, 7, 64, 512])
-        t.same(fingerprint(path, ids, chunk, threads), reference, `chunk ${chunk}, ${threads} threads`);
+    const references = kvTypes.map((kvType) => fingerprint(path, ids, 512, { threads: 1, kvType }));
+    t.notSame(references[0], references[1]);
+    for (const [i, kvType] of kvTypes.entries()) {
+      t.equal(references[i]?.length, ids.length);
+      for (const threads of [1, 2]) {
+        for (const chunk of [1, 7, 64, 512]) {
+          const message = `${kvType}, chunk ${chunk}, ${threads} threads`;
+          t.same(fingerprint(path, ids, chunk, { threads, kvType }), references[i], message);
+        }
+      }
     }
   });
 }

@@ -3,11 +3,13 @@
  * that must see the numbers themselves.
  */
 import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
+import type { KvCacheType } from "../../dist/esm/binding/native.js";
 import { pagePositions } from "../../dist/esm/limits.js";
 
 export interface SessionOptions {
   threads?: number;
   isa?: Isa;
+  kvType?: KvCacheType;
   maxPositions?: number;
 }
 
@@ -23,11 +25,12 @@ export class NativeSession {
   readonly vocabSize: number;
   #position = 0;
 
-  constructor(path: string, { threads = 1, isa = binding.cpu().isa, maxPositions = 1024 }: SessionOptions = {}) {
+  constructor(path: string, options: SessionOptions = {}) {
+    const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024 } = options;
     this.#model = binding.modelAcquire(path, 2, new Int32Array(1));
     this.vocabSize = binding.modelInfo(this.#model).vocabSize;
     this.#pages = Math.ceil(maxPositions / pagePositions);
-    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages: this.#pages, isa });
+    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages: this.#pages, isa, kvType });
     this.#arrays = createArrays(this.#pages);
   }
 

@@ -27,8 +27,8 @@ const usage: [string, string[], RegExp][] = [
   ],
   [
     "a cache type that is not there",
-    ["perplexity", "--kv-type", "q8_0", "x"],
-    /kvCacheType: expected "f16", got "q8_0", which is not available yet/,
+    ["perplexity", "--kv-type", "q4_0", "x"],
+    /kvCacheType: expected "f16" or "q8_0", got "q4_0"/,
   ],
   ["speculation that is not there", ["generate", "--speculation", "x", "x"], /expected "auto" or "off", got "x"/],
   ["no prompt", ["generate"], /no text/],

@@ -1,232 +1,81 @@
-// AVX2 attention over one tile of logical positions; bit-equal to scalar/attention.cc, which states the order.
-//
-// Keys are dimension-major, so a vector holds positions and scores need no horizontal sums. Queries are taken in blocks
-// of up to six: one f16 conversion of a key or value feeds all of them, and 6 × 2 accumulators fill the registers.
-// Grouping changes no bit: every accumulator belongs to one query and takes its terms in position or dimension order.
+// The K/V stores, the attention tile of eight lanes and the merge of tiles; bit-equal to scalar/attention.cc.
 #include <immintrin.h>
 
+#include "kernels/avx2/attention_lanes.h"
+#include "kernels/avx2/attention_tile.h"
 #include "kernels/avx2/avx2.h"
-#include "kernels/avx2/vector_math.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-constexpr uint32_t kMaxBlock = 6;
-
-/// Up to kMaxBlock queries; ranges are relative to the tile, and begin == end when nothing is visible.
-struct Block {
-  const float* const* queries;
-  uint32_t begin[kMaxBlock];
-  uint32_t end[kMaxBlock];
-  float* acc;  ///< [queries][head_dim]
-  alignas(32) float weights[kMaxBlock][kTilePositions];
-};
-
-__m256 load_f16(const uint16_t* x) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))); }
+constexpr auto kF16 = static_cast<uint64_t>(KvType::kF16), kQ8_0 = static_cast<uint64_t>(KvType::kQ8_0);
 
 __m128i to_f16(const float* x) { return _mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT); }
+uint16_t* halves_of(uint8_t* page) { return reinterpret_cast<uint16_t*>(page); }
 
-void store_key_f16(const float* key, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
+void store_key_f16(const float* key, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
   alignas(16) uint16_t halves[8];
   for (uint32_t d = 0; d < head_dim; d += 8) {
     _mm_store_si128(reinterpret_cast<__m128i*>(halves), to_f16(key + d));
-    for (uint32_t j = 0; j < 8; ++j) page[uint64_t{d + j} * kPagePositions + slot] = halves[j];
+    for (uint32_t j = 0; j < 8; ++j) halves_of(page)[uint64_t{d + j} * kPagePositions + slot] = halves[j];
   }
 }
 
-void store_value_f16(const float* value, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
-  uint16_t* row = page + uint64_t{slot} * head_dim;
+void store_value_f16(const float* value, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
+  uint16_t* row = halves_of(page) + uint64_t{slot} * head_dim;
   for (uint32_t d = 0; d < head_dim; d += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(row + d), to_f16(value + d));
 }
 
-/// sums[i][v] += left(i) · right(v). The shorter side stays in registers while the other streams through one: with 12
-/// sums of the 16 registers, keeping both sides would spill (measured: half the speed at Q = 3).
-template <int Q, int V, typename Left, typename Right>
-inline __attribute__((always_inline)) void multiply_add(__m256 (&sums)[Q][V], Left left, Right right) {
-  if constexpr (Q < V) {
-    __m256 kept[Q];
-#pragma GCC unroll 8
-    for (int i = 0; i < Q; ++i) kept[i] = left(i);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      const __m256 streamed = right(v);
-#pragma GCC unroll 8
-      for (int i = 0; i < Q; ++i) sums[i][v] = _mm256_fmadd_ps(kept[i], streamed, sums[i][v]);
-    }
-  } else {
-    __m256 kept[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) kept[v] = right(v);
-#pragma GCC unroll 8
-    for (int i = 0; i < Q; ++i) {
-      const __m256 streamed = left(i);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[i][v] = _mm256_fmadd_ps(streamed, kept[v], sums[i][v]);
-    }
+/// The scale of a block of n ≤ 32 elements, n % 8 == 0. Magnitudes are compared as integers: the same order, and a NaN
+/// is above all.
+uint16_t scale_of(const float* x, uint32_t n) {
+  __m256i largest = _mm256_setzero_si256();
+  for (uint32_t i = 0; i < n; i += 8) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i));
+    largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)));
   }
+  __m128i quad = _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+  quad = _mm_max_epi32(quad, _mm_shuffle_epi32(quad, 0x4E));
+  quad = _mm_max_epi32(quad, _mm_shuffle_epi32(quad, 0xB1));
+  const __m128 scale = _mm_div_ss(_mm_castsi128_ps(quad), _mm_set_ss(127.0f));
+  const auto half = static_cast<uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(scale, _MM_FROUND_TO_NEAREST_INT)));
+  return half < 0x7c00u ? half : uint16_t{0x7e00};
 }
 
-/// Scores of Q queries at 8·V neighbouring positions. `keys` points at the first position's column of its page.
-template <int Q, int V>
-void score_positions(const float* const* queries, const uint16_t* keys, uint32_t head_dim, float* out) {
-  __m256 sums[Q][V];
-#pragma GCC unroll 8
-  for (int i = 0; i < Q; ++i) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sums[i][v] = _mm256_setzero_ps();
-  }
-  for (uint32_t d = 0; d < head_dim; ++d, keys += kPagePositions) {
-    const auto key = [&](int v) { return load_f16(keys + 8 * v); };
-    const auto query = [&](int i) { return _mm256_broadcast_ss(queries[i] + d); };
-    multiply_add<Q, V>(sums, query, key);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Q; ++i) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) _mm256_store_ps(out + i * kTilePositions + 8 * v, sums[i][v]);
-  }
-}
-
-template <int Q>
-void score_block(const AttentionTileArgs& args, Block& block) {
-  constexpr int kVectors = Q <= 3 ? 4 : 2;
-  constexpr uint32_t kWidth = 8 * kVectors;
-  for (uint32_t t = 0; t < kTilePositions; t += kWidth) {
-    bool seen = false;
-    for (int i = 0; i < Q; ++i) seen = seen || (block.begin[i] < t + kWidth && block.end[i] > t);
-    if (!seen) continue;
-    const uint16_t* keys = args.k_pages[t / kPagePositions] + t % kPagePositions;
-    score_positions<Q, kVectors>(block.queries, keys, args.head_dim, block.weights[0] + t);
-  }
-}
-
-/// All-ones in the lanes whose position t + lane lies in [begin, end).
-__m256 visible_lanes(uint32_t t, uint32_t begin, uint32_t end) {
-  const __m256i position =
-      _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(t)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(begin)), position);
-  const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), position);
-  return _mm256_castsi256_ps(_mm256_andnot_si256(before, inside));
-}
-
-/// Turns the scores of [begin, end) into weights. False when nothing is left to add. Masked lanes may hold garbage:
-/// they are replaced, never multiplied.
-bool weigh(float* scores, uint32_t begin, uint32_t end, float* max_out, float* sum_out) {
-  const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
-  __m256 max = lowest, nan = _mm256_setzero_ps();
-  for (uint32_t t = begin & ~7u; t < end; t += 8) {
-    const __m256 score = _mm256_blendv_ps(lowest, _mm256_load_ps(scores + t), visible_lanes(t, begin, end));
-    nan = _mm256_or_ps(nan, _mm256_cmp_ps(score, score, _CMP_UNORD_Q));
-    max = _mm256_max_ps(score, max);
-  }
-  *max_out = _mm256_movemask_ps(nan) != 0 ? __builtin_nanf("") : max_lane(max);
-  *sum_out = 0.0f;
-  if (*max_out == -__builtin_inff()) return false;
-  const __m256 shift = _mm256_set1_ps(*max_out);
-  __m256 sum = _mm256_setzero_ps();
-  for (uint32_t t = begin & ~7u; t < end; t += 8) {
-    const __m256 weight = exp_ps(_mm256_sub_ps(_mm256_load_ps(scores + t), shift));
-    const __m256 seen = _mm256_and_ps(weight, visible_lanes(t, begin, end));
-    _mm256_store_ps(scores + t, seen);
-    sum = _mm256_add_ps(sum, seen);
-  }
-  *sum_out = merge_lanes(sum);
-  return true;
-}
-
-/// acc[i][0..8·D) += Σ weight · v over positions [begin, end), ascending. Pointers start at the dimension wanted.
-template <int Q, int D>
-void add_values(const float* weights, const AttentionTileArgs& args, uint32_t dim, uint32_t begin, uint32_t end,
-                float* acc) {
-  const uint64_t head_dim = args.head_dim;
-  __m256 sums[Q][D];
-#pragma GCC unroll 8
-  for (int i = 0; i < Q; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < D; ++j) sums[i][j] = _mm256_loadu_ps(acc + i * head_dim + dim + 8 * j);
-  }
-  for (uint32_t t = begin; t < end;) {
-    const uint16_t* row = args.v_pages[t / kPagePositions] + (t % kPagePositions) * head_dim + dim;
-    const uint32_t page_end = (t / kPagePositions + 1) * kPagePositions;
-    for (const uint32_t stop = page_end < end ? page_end : end; t < stop; ++t, row += head_dim) {
-      const auto value = [&](int j) { return load_f16(row + 8 * j); };
-      const auto weight = [&](int i) { return _mm256_broadcast_ss(weights + i * kTilePositions + t); };
-      multiply_add<Q, D>(sums, weight, value);
+/// Calls write(d, eight codes in the low bytes) for every eight elements of a position; scales, block b at
+/// scales[32 · b].
+template <typename Write>
+void store_q8_0(const float* x, uint32_t head_dim, uint16_t* scales, Write write) {
+  for (uint32_t begin = 0; begin < head_dim; begin += kBlock) {
+    const uint32_t end = head_dim - begin < kBlock ? head_dim : begin + kBlock;
+    const uint16_t scale = scale_of(x + begin, end - begin);
+    scales[begin] = scale;
+    const bool zero = scale == 0 || scale >= 0x7c00u;
+    const float wide = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(scale)));
+    const __m256 inverse = _mm256_set1_ps(zero ? 0.0f : 1.0f / wide);
+    for (uint32_t d = begin; d < end; d += 8) {
+      // |x · inverse| < 2^22 (max|x| ≤ 127.1 · scale, or the scale is denormal and within a factor of 2): it converts.
+      const __m256i wide_codes = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + d), inverse));
+      __m128i codes = _mm_packs_epi32(_mm256_castsi256_si128(wide_codes), _mm256_extracti128_si256(wide_codes, 1));
+      codes = _mm_max_epi8(_mm_packs_epi16(codes, codes), _mm_set1_epi8(-127));
+      write(d, zero ? _mm_setzero_si128() : codes);
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < Q; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < D; ++j) _mm256_storeu_ps(acc + i * head_dim + dim + 8 * j, sums[i][j]);
-  }
 }
 
-/// All dimensions of Q queries that see every position of [begin, end).
-template <int Q>
-void add_range(const AttentionTileArgs& args, const float* weights, uint32_t begin, uint32_t end, float* acc) {
-  constexpr int kVectors = Q == 1 ? 8 : Q <= 3 ? 4 : 2;
-  if (begin >= end) return;
-  uint32_t dim = 0;
-  for (; dim + 8 * kVectors <= args.head_dim; dim += 8 * kVectors) {
-    add_values<Q, kVectors>(weights, args, dim, begin, end, acc);
-  }
-  for (; dim < args.head_dim; dim += 8) add_values<Q, 1>(weights, args, dim, begin, end, acc);
+void store_key_q8_0(const float* key, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
+  uint16_t* scales = halves_of(page + uint64_t{kPagePositions} * head_dim) + slot;
+  store_q8_0(key, head_dim, scales, [&](uint32_t d, __m128i codes) {
+    auto bytes = static_cast<uint64_t>(_mm_cvtsi128_si64(codes));
+    for (uint64_t j = d; j < d + 8; ++j, bytes >>= 8) page[j * kPagePositions + slot] = static_cast<uint8_t>(bytes);
+  });
 }
 
-/// The positions all queries see run as one block; what lies before and after runs query by query, so that each query
-/// meets its own positions only, in ascending order.
-template <int Q>
-void add_block(const AttentionTileArgs& args, Block& block) {
-  uint32_t begin = 0, end = kTilePositions;
-  for (int i = 0; i < Q; ++i) {
-    begin = block.begin[i] > begin ? block.begin[i] : begin;
-    end = block.end[i] < end ? block.end[i] : end;
-  }
-  const bool shared = Q > 1 && begin < end;
-  for (int i = 0; i < Q; ++i) {
-    const uint32_t stop = shared ? begin : block.end[i];
-    add_range<1>(args, block.weights[i], block.begin[i], stop, block.acc + uint64_t{args.head_dim} * i);
-  }
-  if (!shared) return;
-  add_range<Q>(args, block.weights[0], begin, end, block.acc);
-  for (int i = 0; i < Q; ++i) {
-    add_range<1>(args, block.weights[i], end, block.end[i], block.acc + uint64_t{args.head_dim} * i);
-  }
-}
-
-template <int Q>
-void attend_block(const AttentionTileArgs& args, uint32_t from) {
-  Block block;
-  block.queries = args.queries + from;
-  block.acc = args.acc_out + uint64_t{args.head_dim} * from;
-  const uint64_t tile_begin = args.tile_begin, tile_end = tile_begin + kTilePositions;
-  for (int i = 0; i < Q; ++i) {
-    const uint64_t first = args.first[from + i] > tile_begin ? args.first[from + i] : tile_begin;
-    const uint64_t last = args.last[from + i] < tile_end ? args.last[from + i] : tile_end;
-    block.begin[i] = first < last ? static_cast<uint32_t>(first - tile_begin) : 0;
-    block.end[i] = first < last ? static_cast<uint32_t>(last - tile_begin) : 0;
-  }
-  for (uint64_t d = 0; d < uint64_t{args.head_dim} * Q; d += 8) _mm256_storeu_ps(block.acc + d, _mm256_setzero_ps());
-  score_block<Q>(args, block);
-  for (int i = 0; i < Q; ++i) {
-    const bool any =
-        weigh(block.weights[i], block.begin[i], block.end[i], args.max_out + from + i, args.sum_out + from + i);
-    if (!any) block.begin[i] = block.end[i] = 0;
-  }
-  add_block<Q>(args, block);
-}
-
-void attention_tile_f16(const AttentionTileArgs& args) noexcept {
-  uint32_t from = 0;
-  for (; args.n_queries - from >= kMaxBlock; from += kMaxBlock) attend_block<6>(args, from);
-  switch (args.n_queries - from) {
-    case 5: return attend_block<5>(args, from);
-    case 4: return attend_block<4>(args, from);
-    case 3: return attend_block<3>(args, from);
-    case 2: return attend_block<2>(args, from);
-    case 1: return attend_block<1>(args, from);
-    default: return;
-  }
+void store_value_q8_0(const float* value, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
+  uint16_t* scales = halves_of(page + uint64_t{kPagePositions} * head_dim) + slot;
+  uint8_t* row = page + uint64_t{slot} * head_dim;
+  store_q8_0(value, head_dim, scales,
+             [&](uint32_t d, __m128i codes) { _mm_storel_epi64(reinterpret_cast<__m128i*>(row + d), codes); });
 }
 
 void attention_merge(float* max, float* sum, float* acc, float tile_max, float tile_sum, const float* tile_acc,
@@ -239,8 +88,9 @@ void attention_merge(float* max, float* sum, float* acc, float tile_max, float t
     return;
   }
   const float larger = tile_max > *max || tile_max != tile_max ? tile_max : *max;
-  const __m256 factor = exp_ps(_mm256_set1_ps(*max - larger));
-  const __m256 tile_factor = exp_ps(_mm256_set1_ps(tile_max - larger));
+  const __m256 factors = exp_ps(_mm256_insertf128_ps(_mm256_set1_ps(*max - larger), _mm_set1_ps(tile_max - larger), 1));
+  const __m256 factor = _mm256_permute2f128_ps(factors, factors, 0x00);
+  const __m256 tile_factor = _mm256_permute2f128_ps(factors, factors, 0x11);
   *max = larger;
   *sum = _mm256_cvtss_f32(
       _mm256_fmadd_ps(_mm256_set1_ps(tile_sum), tile_factor, _mm256_mul_ps(_mm256_set1_ps(*sum), factor)));
@@ -253,9 +103,12 @@ void attention_merge(float* max, float* sum, float* acc, float tile_max, float t
 }  // namespace
 
 void fill_attention(KernelTable& table) noexcept {
-  table.store_key_f16 = store_key_f16;
-  table.store_value_f16 = store_value_f16;
-  table.attention_tile_f16 = attention_tile_f16;
+  table.store_key[kF16] = store_key_f16;
+  table.store_key[kQ8_0] = store_key_q8_0;
+  table.store_value[kF16] = store_value_f16;
+  table.store_value[kQ8_0] = store_value_q8_0;
+  table.attention_tile[kF16] = attention_tile<Lanes8, HalfPages>;
+  table.attention_tile[kQ8_0] = attention_tile<Lanes8, BytePages>;
   table.attention_merge = attention_merge;
 }
 

@@ -1,4 +1,5 @@
-// NEON attention over one tile of logical positions; bit-equal to scalar/attention.cc, which states the order.
+// NEON attention over one tile of logical positions in f16 pages; bit-equal to scalar/attention.cc, which states the
+// order. Pages of other types stay with the scalar functions.
 //
 // Keys are dimension-major, so a vector holds positions and scores need no horizontal sums. Queries are taken in blocks
 // of up to six: one f16 conversion of a key or value feeds all of them, and 6 × 4 accumulators leave 8 registers.
@@ -27,10 +28,13 @@ float32x4_t load_f16(const uint16_t* x) { return vcvt_f32_f16(vreinterpret_f16_u
 
 uint16x4_t to_f16(const float* x) { return vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(x))); }
 
-void store_key_f16(const float* key, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
+uint16_t* halves_of(uint8_t* page) { return reinterpret_cast<uint16_t*>(page); }
+const uint16_t* halves_of(const uint8_t* page) { return reinterpret_cast<const uint16_t*>(page); }
+
+void store_key_f16(const float* key, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
   for (uint32_t d = 0; d < head_dim; d += 4) {
     const uint16x4_t halves = to_f16(key + d);
-    uint16_t* column = page + uint64_t{d} * kPagePositions + slot;
+    uint16_t* column = halves_of(page) + uint64_t{d} * kPagePositions + slot;
     vst1_lane_u16(column, halves, 0);
     vst1_lane_u16(column + kPagePositions, halves, 1);
     vst1_lane_u16(column + 2 * kPagePositions, halves, 2);
@@ -38,8 +42,8 @@ void store_key_f16(const float* key, uint32_t head_dim, uint16_t* page, uint32_t
   }
 }
 
-void store_value_f16(const float* value, uint32_t head_dim, uint16_t* page, uint32_t slot) noexcept {
-  uint16_t* row = page + uint64_t{slot} * head_dim;
+void store_value_f16(const float* value, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
+  uint16_t* row = halves_of(page) + uint64_t{slot} * head_dim;
   for (uint32_t d = 0; d < head_dim; d += 4) vst1_u16(row + d, to_f16(value + d));
 }
 
@@ -70,7 +74,7 @@ void score_block(const AttentionTileArgs& args, Block& block) {
     bool seen = false;
     for (int i = 0; i < Q; ++i) seen = seen || (block.begin[i] < t + kWidth && block.end[i] > t);
     if (!seen) continue;
-    const uint16_t* keys = args.k_pages[t / kPagePositions] + t % kPagePositions;
+    const uint16_t* keys = halves_of(args.k_pages[t / kPagePositions]) + t % kPagePositions;
     score_positions<Q, kWidth / 4>(block.queries, keys, args.head_dim, block.weights[0] + t);
   }
 }
@@ -117,7 +121,7 @@ void add_values(const float* weights, const AttentionTileArgs& args, uint32_t di
 #pragma GCC unroll 24
   for (int i = 0; i < Q * D; ++i) sums[i / D][i % D] = vld1q_f32(acc + (i / D) * head_dim + dim + 4 * (i % D));
   for (uint32_t t = begin; t < end;) {
-    const uint16_t* row = args.v_pages[t / kPagePositions] + (t % kPagePositions) * head_dim + dim;
+    const uint16_t* row = halves_of(args.v_pages[t / kPagePositions]) + (t % kPagePositions) * head_dim + dim;
     const uint32_t page_end = (t / kPagePositions + 1) * kPagePositions;
     for (const uint32_t stop = page_end < end ? page_end : end; t < stop; ++t, row += head_dim) {
       float32x4_t value[D];
@@ -225,9 +229,10 @@ void attention_merge(float* max, float* sum, float* acc, float tile_max, float t
 }  // namespace
 
 void fill_attention(KernelTable& table) noexcept {
-  table.store_key_f16 = store_key_f16;
-  table.store_value_f16 = store_value_f16;
-  table.attention_tile_f16 = attention_tile_f16;
+  constexpr auto kF16 = static_cast<uint64_t>(KvType::kF16);
+  table.store_key[kF16] = store_key_f16;
+  table.store_value[kF16] = store_value_f16;
+  table.attention_tile[kF16] = attention_tile_f16;
   table.attention_merge = attention_merge;
 }
 
