@@ -1,6 +1,6 @@
 /**
- * One sequence on the bare binding: feeds token ids in chunks of any size and gives every row's full logits. For tests
- * that must see the numbers themselves.
+ * Sequences on the bare binding: one fed with token ids in chunks of any size, or several a token each at a time. Gives
+ * every row's full logits, for tests that must see the numbers themselves.
  */
 import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
 import type { KvCacheType } from "../../dist/esm/binding/native.js";
@@ -11,6 +11,8 @@ export interface SessionOptions {
   isa?: Isa;
   kvType?: KvCacheType;
   maxPositions?: number;
+  /** Sequences that can run together; feed() uses the first. */
+  sequences?: number;
 }
 
 const maxRows = 512;
@@ -26,12 +28,13 @@ export class NativeSession {
   #position = 0;
 
   constructor(path: string, options: SessionOptions = {}) {
-    const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024 } = options;
+    const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024, sequences = 1 } = options;
     this.#model = binding.modelAcquire(path, 2, new Int32Array(1));
     this.vocabSize = binding.modelInfo(this.#model).vocabSize;
     this.#pages = Math.ceil(maxPositions / pagePositions);
-    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages: this.#pages, isa, kvType });
-    this.#arrays = createArrays(this.#pages);
+    const pages = this.#pages * sequences;
+    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages, isa, kvType });
+    this.#arrays = createArrays(pages, sequences);
   }
 
   /** Goes back to an empty sequence; the pages are written again. */
@@ -50,6 +53,7 @@ export class NativeSession {
         for (let i = 0; i < rows; i++) {
           this.#arrays.tokens[i] = ids[begin + i] as number;
           this.#arrays.positions[i] = this.#position + i;
+          this.#arrays.sequences[i] = 0;
           this.#arrays.wants[i] = i >= group && i < groupEnd ? 1 : 0;
         }
         const shape = { rows, sequences: 1, pageStride: this.#pages, k: candidates };
@@ -63,13 +67,31 @@ export class NativeSession {
     }
   }
 
+  /** One step of a row for each sequence, all at the next position. */
+  feedTogether(tokens: readonly number[], visit: (sequence: number, logits: Float32Array) => void): void {
+    const logits = new Float32Array(this.vocabSize);
+    for (const [i, token] of tokens.entries()) {
+      this.#arrays.tokens[i] = token;
+      this.#arrays.positions[i] = this.#position;
+      this.#arrays.sequences[i] = i;
+      this.#arrays.wants[i] = 1;
+    }
+    const shape = { rows: tokens.length, sequences: tokens.length, pageStride: this.#pages, k: candidates };
+    const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
+    for (let w = 0; w < wanted; w++) {
+      binding.engineLogits(this.#engine, w, logits);
+      visit(w, logits);
+    }
+    this.#position++;
+  }
+
   dispose(): void {
     binding.engineRelease(this.#engine);
     binding.modelRelease(this.#model);
   }
 }
 
-function createArrays(pages: number): StepArrays {
+function createArrays(pages: number, sequences: number): StepArrays {
   return {
     tokens: new Int32Array(maxRows),
     positions: new Int32Array(maxRows),
@@ -86,6 +108,6 @@ function createArrays(pages: number): StepArrays {
     logSumExp: new Float32Array(maxRows),
     targetLogits: new Float32Array(maxRows),
     aborts: new Int32Array(1),
-    sequenceAborts: Int32Array.of(-1),
+    sequenceAborts: new Int32Array(sequences).fill(-1),
   };
 }
