@@ -9,6 +9,10 @@
 //   chunk of this generation says that the caller has not rewritten them, which it does only after all are complete.
 // - `completed` counts finished chunks; a member adds what it ran once it finds no more, and touches nothing of the job
 //   afterwards. The caller returns when completed == n_chunks.
+// - A helper whose core is taken away in the middle of a chunk holds everyone up for a time slice, milliseconds. When
+// the
+//   caller has waited far longer than its own chunks took, it works alone for a while: on two cores beside a busy
+//   thread decode went from 125 to 156 tokens/s, of 240 undisturbed.
 #include "base/thread_team.h"
 
 #include <atomic>
@@ -27,6 +31,13 @@ constexpr std::chrono::microseconds kSpinTime{30};
 constexpr int kMaxThreads = 256;
 /// Yields between the caller's spinning and its sleeping.
 constexpr int kYields = 64;
+/// A wait this long, and this many times as long as the caller's own chunks took, means a helper that does not run.
+constexpr std::chrono::microseconds kStall{250};
+constexpr int kStallChunks = 4;
+/// How long the caller then works alone.
+constexpr std::chrono::milliseconds kAlone{50};
+
+using Clock = std::chrono::steady_clock;
 
 void pause_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -39,13 +50,13 @@ void pause_cpu() {
 /// Polls `ready` for kSpinTime; true as soon as it holds.
 template <typename Ready>
 bool spin_until(Ready ready) {
-  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  const auto deadline = Clock::now() + kSpinTime;
   do {
     for (int i = 0; i < 32; ++i) {
       if (ready()) return true;
       pause_cpu();
     }
-  } while (std::chrono::steady_clock::now() < deadline);
+  } while (Clock::now() < deadline);
   return ready();
 }
 
@@ -73,6 +84,8 @@ struct ThreadTeam::State {
   std::unique_ptr<Range[]> ranges;  ///< one a member
   int n_members = 1;                ///< final before the first job
   uint32_t generation = 0;          ///< the caller's
+  bool alone = false;               ///< the caller works alone until alone_until
+  Clock::time_point alone_until{};
   alignas(64) std::atomic<uint32_t> completed{0};
   alignas(64) std::atomic<Task> task{nullptr};
   std::atomic<void*> context{nullptr};
@@ -160,8 +173,20 @@ struct ThreadTeam::State {
       ranges[member].word.store(make_range(generation, share(member), share(member + 1)), std::memory_order_seq_cst);
     }
     wake_helpers();
+    const Clock::time_point begin = Clock::now();
     const uint32_t ran = run_chunks(generation, 0);
-    if (completed.fetch_add(ran, std::memory_order_seq_cst) + ran != n_chunks) wait_until_completed(n_chunks);
+    if (completed.fetch_add(ran, std::memory_order_seq_cst) + ran == n_chunks) return;
+    const Clock::time_point idle = Clock::now();
+    wait_until_completed(n_chunks);
+    const Clock::time_point end = Clock::now();
+    if (end - idle < kStall || (end - idle) * ran < (idle - begin) * kStallChunks) return;
+    alone = true;
+    alone_until = end + kAlone;
+  }
+
+  bool must_work_alone() {
+    if (alone && Clock::now() >= alone_until) alone = false;
+    return alone;
   }
 
   void wait_until_completed(uint32_t wanted) {
@@ -204,7 +229,7 @@ ThreadTeam::~ThreadTeam() {
 int ThreadTeam::size() const { return state_->n_members; }
 
 void ThreadTeam::parallel_for(uint32_t n_chunks, Task task, void* context) {
-  if (n_chunks <= 1 || state_->helpers.empty()) {
+  if (n_chunks <= 1 || state_->helpers.empty() || state_->must_work_alone()) {
     for (uint32_t chunk = 0; chunk < n_chunks; ++chunk) task(context, chunk, 0);
     return;
   }
