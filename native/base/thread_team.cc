@@ -1,18 +1,16 @@
 // How a generation of work runs:
 // - Every member owns a range of neighbouring chunks, one word of (generation, next, end) on a cache line of its own.
-// It
-//   takes its chunks from the front; when none is left it steals from the back of the others. So a member's reads stay
-//   one stream, which memory serves far better than chunks dealt out in turn (24 KiB of weights a chunk, two threads:
-//   23 against 15 GB/s), and a preempted core still costs a chunk and not its share.
+//   It takes its chunks from the front; when none is left it steals from the back of the others. So a member's reads
+//   stay one stream, which memory serves far better than chunks dealt out in turn (24 KiB of weights a chunk, two
+//   threads: 23 against 15 GB/s), and a preempted core still costs a chunk and not its share.
 // - A chunk is claimed by compare-and-swap on the whole word: a helper that wakes late and still holds an older
 //   generation can claim nothing. The job's fields are read before the claim and used only when it succeeds: an open
 //   chunk of this generation says that the caller has not rewritten them, which it does only after all are complete.
 // - `completed` counts finished chunks; a member adds what it ran once it finds no more, and touches nothing of the job
 //   afterwards. The caller returns when completed == n_chunks.
 // - A helper whose core is taken away in the middle of a chunk holds everyone up for a time slice, milliseconds. When
-// the
-//   caller has waited far longer than its own chunks took, it works alone for a while: on two cores beside a busy
-//   thread decode went from 125 to 156 tokens/s, of 240 undisturbed.
+//   the caller has waited far longer than its own chunks took, it works alone for a while: beside a busy thread, on two
+//   cores, decode went from 125 to 156 tokens/s, of 240 undisturbed.
 #include "base/thread_team.h"
 
 #include <atomic>
