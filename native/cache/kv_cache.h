@@ -1,9 +1,9 @@
 // K/V pages of one engine: 32 positions each, for every layer and K/V head, as f16 or q8_0.
 //
-// A page holds, per layer and head, keys dimension-major (so scores need no horizontal sums), then values
-// position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. Memory is an
-// anonymous mapping, so a page nobody wrote costs nothing, nearly: huge pages stand behind it, which streaming reads
-// need. So a page's layers are together, and a short context touches few of them.
+// A page holds, per layer and head, keys dimension-major (so scores need no horizontal sums) and values
+// position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. What an attention tile
+// reads of one head, the keys and then the values of eight neighbouring pages, is one stretch of memory: streaming reads
+// need that, and huge pages. Memory is an anonymous mapping, so a stretch nobody wrote costs nothing, nearly.
 #pragma once
 
 #include <cstdint>
@@ -37,17 +37,20 @@ class KvCache {
     kernels.store_key[type_index()](key, shape_.head_dim, keys(layer, page, head), slot);
     kernels.store_value[type_index()](value, shape_.head_dim, values(layer, page, head), slot);
   }
-  uint8_t* keys(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head); }
-  uint8_t* values(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head) + page_bytes(); }
+  uint8_t* keys(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head, 0); }
+  uint8_t* values(uint32_t layer, uint32_t page, uint32_t head) { return block(layer, page, head, 1); }
   /// Where the kernel table keeps this cache's functions.
   size_t type_index() const { return static_cast<size_t>(shape_.type); }
   const KvShape& shape() const { return shape_; }
   uint64_t size_bytes() const { return arena_.size_bytes(); }
 
  private:
+  static constexpr uint32_t kNeighbours = kernels::kTilePositions / kernels::kPagePositions;
   uint64_t page_bytes() const { return kernels::kv_page_bytes(shape_.type, shape_.head_dim); }
-  uint8_t* block(uint64_t layer, uint64_t page, uint64_t head) {
-    return arena_.data() + ((page * shape_.n_layers + layer) * shape_.n_kv_heads + head) * 2 * page_bytes();
+  /// [page / 8][layer][head][keys, values][page % 8]
+  uint8_t* block(uint64_t layer, uint64_t page, uint64_t head, uint64_t part) {
+    const uint64_t head_index = (page / kNeighbours * shape_.n_layers + layer) * shape_.n_kv_heads + head;
+    return arena_.data() + ((head_index * 2 + part) * kNeighbours + page % kNeighbours) * page_bytes();
   }
 
   KvShape shape_{};
