@@ -1,9 +1,9 @@
 // K/V pages of one engine: 32 positions each, for every layer and K/V head, as f16 or q8_0.
 //
 // A page holds, per layer and head, keys dimension-major (so scores need no horizontal sums) and values
-// position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. What an attention tile
-// reads of one head, the keys and then the values of eight neighbouring pages, is one stretch of memory: streaming reads
-// need that, and huge pages. Memory is an anonymous mapping, so a stretch nobody wrote costs nothing, nearly.
+// position-major; see kernels::KvType. Pages carry no owner: page tables belong to the scheduler. What an attention
+// tile reads of one head, the keys and then the values of eight neighbouring pages, is one stretch of memory: streaming
+// reads need that, and huge pages. Memory is an anonymous mapping, so a stretch nobody wrote costs nothing, nearly.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,8 @@ class KvCache {
   /// Where the kernel table keeps this cache's functions.
   size_t type_index() const { return static_cast<size_t>(shape_.type); }
   const KvShape& shape() const { return shape_; }
-  uint64_t size_bytes() const { return arena_.size_bytes(); }
+  /// Bytes of all pages; a ragged last stretch reserves addresses beyond them that nothing touches.
+  uint64_t size_bytes() const { return 2 * page_bytes() * shape_.n_layers * shape_.n_kv_heads * shape_.n_pages; }
 
  private:
   static constexpr uint32_t kNeighbours = kernels::kTilePositions / kernels::kPagePositions;
