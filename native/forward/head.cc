@@ -40,7 +40,7 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
       const float* x = x_ + static_cast<uint64_t>(wanted_rows_[begin + i]) * hyper.dim;
       kernels_.rms_norm(x, model_->output_norm, hyper.dim, hyper.rms_eps, h_.row(i));
     }
-    if (screen_rows(step, begin, n)) {
+    if (n == 1 && screen_row(step, begin)) {
       screened = true;
       continue;
     }
@@ -56,30 +56,23 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
   return {};
 }
 
-// The two-stage head, when all that these rows want are candidates. Whether it runs decides nothing but time.
-bool Engine::screen_rows(const Step& step, uint32_t begin, uint32_t n) {
-  constexpr uint32_t kMaxRows = 8;
-  if (n > kMaxRows) return false;
-  const uint32_t vocab = model_->hyper.vocab_size;
-  HeadScreen::Row rows[kMaxRows];
-  for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t w = begin + i;
-    const uint32_t row = wanted_rows_[w];
-    if (step.wants[row] != 2 || step.targets[row] >= 0) return false;
-    rows[i] = {bias_of(step, w), logits_ + static_cast<uint64_t>(i) * vocab, step.candidate_ids + w * step.k,
-               step.candidate_logits + w * step.k};
-  }
-  if (!screen_.run(team_, kernels_, model_->head, h_, step.k, {rows, n})) return false;
-  for (uint32_t w = begin; w < begin + n; ++w) {
-    step.target_logits[w] = 0;
-    step.log_sum_exp[w] = step.candidate_logits[static_cast<size_t>(w) * step.k];
-  }
+// The two-stage head, when all that a row alone in its step wants are candidates. It decides nothing but time. Two rows
+// gain nothing: the full product shares the work of taking weights apart, the first stage has it per row.
+bool Engine::screen_row(const Step& step, uint32_t w) {
+  const uint32_t row = wanted_rows_[w];
+  if (step.wants[row] != 2 || step.targets[row] >= 0) return false;
+  const size_t first = static_cast<size_t>(w) * step.k;
+  float* values = step.candidate_logits + first;
+  const HeadScreen::Row out = {bias_of(step, w), logits_, step.candidate_ids + first, values};
+  if (!screen_.run(team_, kernels_, model_->head, h_, step.k, out)) return false;
+  step.target_logits[w] = 0;
+  step.log_sum_exp[w] = values[0];
   return true;
 }
 
 // A row that needs no sum gets its largest logit for it. That is no number either when the row's logits are not finite:
-// a norm's output is at most √dim times its weight, so it takes an activation that is no number to make a logit one, and
-// such an activation spoils all logits.
+// a norm's output is at most √dim times its weight, so it takes an activation that is no number to make a logit one,
+// and such an activation spoils all logits.
 void Engine::reduce_row(const Step& step, uint32_t w, uint32_t row, float* logits) {
   const uint32_t vocab = model_->hyper.vocab_size;
   step.target_logits[w] = step.targets[row] >= 0 ? logits[step.targets[row]] : 0.0f;

@@ -18,7 +18,8 @@ class SliceTops {
     counts_.resize(n_slices);
   }
 
-  /// Finds slice `slice`, `size` values, the row's entries from `begin` on. Slices ascend with `begin`; any thread, each once.
+  /// Finds slice `slice`, `size` values, the row's entries from `begin` on. Slices ascend with `begin`; any thread,
+  /// each once.
   void find(const kernels::KernelTable& kernels, uint32_t slice, const float* values, uint32_t begin, uint32_t size) {
     int32_t* ids = ids_.data() + static_cast<size_t>(slice) * k_;
     counts_[slice] = kernels.top_k(values, size, k_, ids, values_.data() + static_cast<size_t>(slice) * k_);

@@ -55,12 +55,12 @@ struct PlaneActivations {
 
 /// out[column * out_stride + row] = Σ_k w[row][k] · x[column][k] for the rows of panels [panel_begin, panel_end).
 struct MatmulArgs {
-  const uint8_t* panels;  ///< packed weights, panel p at panels + p · panel_bytes, 64-byte aligned start
-  uint64_t panel_bytes;   ///< bytes from one panel to the next
+  const uint8_t* panels;                ///< packed weights, panel p at panels + p · panel_bytes, 64-byte aligned start
+  uint64_t panel_bytes;                 ///< bytes from one panel to the next
   const uint8_t* low_panels = nullptr;  ///< of split panels (panel_layout.h): their low parts, as `panels`
   uint64_t low_panel_bytes = 0;
-  uint32_t rows;          ///< rows of the matrix; the last panel may be ragged: nothing is written at or past `rows`
-  uint32_t k;             ///< columns of the matrix; a multiple of the type's block
+  uint32_t rows;  ///< rows of the matrix; the last panel may be ragged: nothing is written at or past `rows`
+  uint32_t k;     ///< columns of the matrix; a multiple of the type's block
   uint32_t panel_begin;
   uint32_t panel_end;
   uint32_t n;                    ///< activation rows (tokens), ≥ 1
@@ -89,8 +89,8 @@ struct AttentionTileArgs {
 };
 
 /// First look at a split Q8_0 matrix (panel_layout.h) with one row of activations: what the high parts alone say of a
-/// logit, and how far a panel's logits can reach. With d_b a row's scale, n_b its panel's radius and H_b = Σ high · c of
-/// block b, c the activation's codes: score = 16 · Σ_b (d_b · d · H_b + d_b · centre_b), and reach is the largest of
+/// logit, and how far a panel's logits can reach. With d_b a row's scale, n_b its panel's radius and H_b = Σ high · c
+/// of block b, c the activation's codes: score = 16 · Σ_b (d_b · d · H_b + d_b · centre_b), and reach is the largest of
 /// score + Σ_b |d_b| · (box_b + n_b · ball_b) in the panel.
 struct ScreenArgs {
   const uint8_t* panels;  ///< high parts, behind their radii

@@ -18,10 +18,10 @@
 // Codes are the unsigned codes of the format (Q3_K: 2 low bits + 4·hmask bit, value = code − 4); Q8_0 holds int8 and
 // the IQ4 types hold table indices. F32, F16 and BF16 panels are element[k][8].
 //
-// A split Q8_0 matrix holds the code w + 128 = 16 · high + low of each weight in two places, so that the high bits can be
-// read alone. A panel's high part is one byte a block, padded to 64 bytes: its radius, the largest kRadiusSteps ·
-// ‖low − 7.5‖ among the panel's rows, rounded up; then a Q4_0 panel (whose value d · (high − 8) is d · (16 · high − 128)
-// / 16). Its low part is a run of units of nibbles. Both are padded to 64 bytes.
+// A split Q8_0 matrix holds the code w + 128 = 16 · high + low of each weight in two places, so that the high bits can
+// be read alone. A panel's high part is one byte a block, padded to 64 bytes: its radius, the largest kRadiusSteps ·
+// ‖low − 7.5‖ among the panel's rows, rounded up; then a Q4_0 panel (whose value d · (high − 8) is d · (16 · high −
+// 128) / 16). Its low part is a run of units of nibbles. Both are padded to 64 bytes.
 //
 // Bytes against GGUF: equal for Q2_K, Q6_K, the legacy types and IQ4_NL; IQ4_XS +1.5 %,
 // Q5_K +2.3 %, Q4_K +2.8 %, Q3_K +3.6 %.

@@ -318,7 +318,8 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     const uint8_t* rows = buffer.data() + (row - chunk.row_begin) * row_bytes;
     const uint64_t panel = row / kernels::kPanelRows;
     if (matrix.low != nullptr) {
-      quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel), const_cast<uint8_t*>(matrix.low_panel(panel)));
+      quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel),
+                              const_cast<uint8_t*>(matrix.low_panel(panel)));
     } else {
       quant::pack_panel(type, rows, n, k, place + matrix.panel_offset(panel));
     }
