@@ -13,9 +13,10 @@ using base::Status;
 
 namespace {
 
-// Slices of a row that are scanned in parallel: enough for threads to balance. Fixed, so that the log-sum-exp has one
-// order of summation.
-constexpr uint32_t kSlice = 4096;
+// Slices of a row that are scanned in parallel. Fixed, so that the log-sum-exp has one order of summation. Smaller ones
+// balance better, but each has k best of its own to find (Gemma 3's 262,144 tokens, two threads, k = 40: 0.56 ms with
+// 16384, 0.77 with 8192, 1.17 with 4096; k = 1: 0.30, 0.31, 0.35).
+constexpr uint32_t kSlice = 16384;
 
 Bias bias_of(const Step& step, uint32_t w) {
   const int32_t begin = step.bias_offsets[w];
@@ -41,6 +42,7 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
       kernels_.rms_norm(x, model_->output_norm, hyper.dim, hyper.rms_eps, h_.row(i));
     }
     if (n == 1 && screen_row(step, begin)) {
+      profile_.lap(Stage::kHead);
       screened = true;
       continue;
     }

@@ -319,7 +319,7 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     const uint64_t panel = row / kernels::kPanelRows;
     if (matrix.low != nullptr) {
       quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel),
-                              const_cast<uint8_t*>(matrix.low_panel(panel)));
+                              place + matrix.panel_bytes * matrix.n_panels() + matrix.low_panel_bytes * panel);
     } else {
       quant::pack_panel(type, rows, n, k, place + matrix.panel_offset(panel));
     }

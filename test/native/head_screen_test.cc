@@ -104,8 +104,7 @@ void check_case(const Case& test, const KernelTable& table, int threads, uint32_
   std::vector<float> full(test.vocab), scratch(test.vocab);
   const lutra::quant::Product products[] = {{&head.matrix, full.data(), test.vocab}};
   lutra::quant::multiply(team, table, x, products);
-  for (const uint32_t k : {1u, 8u, 40u, 64u}) {
-    if (k > test.vocab) continue;
+  for (const uint32_t k : {1u, 3u, 8u}) {
     std::vector<int32_t> expected_ids, ids(k, -7);
     std::vector<float> expected, values(k, 7.0f);
     std::vector<float> logits = full;
@@ -192,7 +191,7 @@ void test_refusals(const KernelTable& table) {
   CHECK(!runs(kInf, 1));
   CHECK(!runs(std::nanf(""), 1));
   CHECK(!runs(1e25f, 1));
-  CHECK(!runs(1.0f, 71));
+  CHECK(!runs(1.0f, 9));
   head.matrix.low = nullptr;
   CHECK(!runs(1.0f, 1));
 }
