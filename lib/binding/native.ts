@@ -79,7 +79,7 @@ export interface StepArrays {
   tokens: Int32Array; // [rows]
   positions: Int32Array; // [rows] absolute position in its sequence, ascending within a sequence
   sequences: Int32Array; // [rows] index of the sequence's page table; rows of one sequence are contiguous
-  wants: Uint8Array; // [rows] 1: candidates of this row are wanted
+  wants: Uint8Array; // [rows] 1: candidates and log-sum-exp are wanted; 2: candidates, the largest logit may stand for the other
   targets: Int32Array; // [rows] token whose logit is wanted too, or -1
   // page tables: entry [sequence * pageStride + position/32] is a page id
   pageTables: Int32Array;

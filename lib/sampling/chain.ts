@@ -48,6 +48,16 @@ export function candidatesNeeded(params: SamplingParams): number {
   return Math.max(wanted, reported);
 }
 
+/**
+ * Whether the request's tokens or its answer depend on the row's log-sum-exp. Without it (some finite number in its
+ * place) the same token is picked; native code need not score every token in full then.
+ */
+export function needsLogSumExp(params: SamplingParams, vocabSize: number): boolean {
+  if (params.logprobs >= 0) return true;
+  const cut = params.topK >= 1 && params.topK <= limits.maxCandidates && params.topK < vocabSize;
+  return params.temperature !== 0 && !cut;
+}
+
 /** Leading candidates that are real choices; tokens banned by −Infinity sort last. @throws E_NONFINITE */
 function usable(candidates: Candidates, lse: number): number {
   const { logits, offset } = candidates;

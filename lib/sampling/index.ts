@@ -1,5 +1,13 @@
 /** Sampling: pure functions on typed arrays, from a request's options to the next token and the end of its text. */
-export { type Candidates, type Picked, candidatesNeeded, needsFullRow, pickToken, topLogprobs } from "./chain.js";
+export {
+  type Candidates,
+  type Picked,
+  candidatesNeeded,
+  needsFullRow,
+  needsLogSumExp,
+  pickToken,
+  topLogprobs,
+} from "./chain.js";
 export { createCandidates, sortFullRow } from "./full-row.js";
 export { type SamplingParams, defaultSampling } from "./params.js";
 export { type BiasArrays, PenaltyState, applyBiases, buildBiases, createBiasArrays } from "./penalties.js";

@@ -160,7 +160,7 @@ export class Scheduler {
       sequences[row] = sequence.slot;
       wants[row] = wanted ? 1 : 0;
       targets[row] = sequence.score ? (sequence.tokens[position + 1] as number) : -1;
-      if (wanted) step.wanted.push({ sequence, position });
+      if (wanted) step.wanted.push({ sequence, position, row });
     }
     step.spans.push({ sequence, start, rows });
     step.shape.rows += rows;

@@ -13,6 +13,8 @@ export interface StepSpan {
 export interface WantedRow {
   sequence: Sequence;
   position: number;
+  /** Of the step. */
+  row: number;
 }
 
 export interface Step {

@@ -7,6 +7,7 @@ import {
   createBiasArrays,
   createCandidates,
   needsFullRow,
+  needsLogSumExp,
   sortFullRow,
 } from "../sampling/index.js";
 import type { Sequence, Step } from "../scheduler/index.js";
@@ -30,7 +31,7 @@ export class StepRows {
     this.candidates_ = { ids, logits, offset: 0, count: 0, vocabSize: rowLength };
   }
 
-  /** Fills the step's bias lists and candidate count. */
+  /** Fills the step's bias lists and candidate count, and says which rows need no log-sum-exp. */
   prepare(step: Step, generationOf: (sequence: Sequence) => Generation | undefined): void {
     const { arrays_: arrays, biases_: biases } = this;
     let k = 1;
@@ -38,8 +39,10 @@ export class StepRows {
     arrays.biasOffsets[0] = 0;
     for (const { sequence } of step.spans) generationOf(sequence)?.started();
     for (let w = 0; w < step.wanted.length; w++) {
-      const generation = generationOf((step.wanted[w] as Step["wanted"][number]).sequence);
+      const { sequence, row } = step.wanted[w] as Step["wanted"][number];
+      const generation = generationOf(sequence);
       if (generation !== undefined) {
+        arrays.wants[row] = needsLogSumExp(generation.params, this.rowLength_) ? 1 : 2;
         k = Math.max(k, generation.candidates);
         end = generation.penalties.write(biases, end);
       }

@@ -8,7 +8,7 @@
 #include "base/checked_size.h"
 #include "base/cpu.h"
 #include "ffn/ffn.h"
-#include "quant/quant.h"
+#include "quant/split_matrix.h"
 
 namespace lutra::forward {
 
@@ -200,10 +200,8 @@ void Engine::embed(const Step& step) {
   const quant::Matrix& table = model_->embedding;
   const uint32_t dim = model_->hyper.dim;
   for_rows(kRowsPerChunk, [&](uint32_t t) {
-    const auto token = static_cast<uint32_t>(step.tokens[t]);
-    const uint8_t* panel = table.panels + table.panel_offset(token / kernels::kPanelRows);
     float* x = x_ + static_cast<uint64_t>(t) * dim;
-    quant::dequantize_panel_row(table.type, panel, token % kernels::kPanelRows, dim, x);
+    quant::dequantize_matrix_row(table, static_cast<uint32_t>(step.tokens[t]), x);
     if (model_->hyper.embedding_scale != 1.0f) kernels_.scale(x, model_->hyper.embedding_scale, dim);
   });
 }

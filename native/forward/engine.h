@@ -15,7 +15,9 @@
 #include "base/status.h"
 #include "base/thread_team.h"
 #include "cache/kv_cache.h"
+#include "forward/head_screen.h"
 #include "forward/profile.h"
+#include "forward/slice_tops.h"
 #include "model/model.h"
 
 namespace lutra::forward {
@@ -38,7 +40,7 @@ struct Step {
   const int32_t* tokens = nullptr;         ///< [rows]
   const int32_t* positions = nullptr;      ///< [rows]
   const int32_t* row_sequences = nullptr;  ///< [rows]
-  const uint8_t* wants = nullptr;          ///< [rows]
+  const uint8_t* wants = nullptr;          ///< [rows] 1: candidates and log-sum-exp; 2: candidates, see log_sum_exp
   const int32_t* targets = nullptr;        ///< [rows] token whose logit is wanted, or -1
   const int32_t* page_tables = nullptr;    ///< [sequences · page_stride]
   const int32_t* bias_offsets = nullptr;   ///< [wanted + 1]
@@ -50,7 +52,8 @@ struct Step {
 
   int32_t* candidate_ids = nullptr;   ///< [wanted · k]
   float* candidate_logits = nullptr;  ///< [wanted · k], after biases, descending, ties by lowest id
-  float* log_sum_exp = nullptr;       ///< [wanted], after biases
+  float* log_sum_exp = nullptr;       ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
+                                      ///< here instead, and the step's logits may not stay readable
   float* target_logits = nullptr;     ///< [wanted], before biases
 };
 
@@ -94,8 +97,9 @@ class Engine {
   bool aborted(const Step& step) const;
 
   base::Status run_head(const Step& step, uint32_t wanted);
+  bool screen_row(const Step& step, uint32_t w);
+  float sum_of_slices() const;
   void reduce_row(const Step& step, uint32_t w, uint32_t row, float* logits);
-  void merge_slices(const Step& step, uint32_t w, uint32_t n_slices);
 
   std::shared_ptr<const model::Model> model_;
   EngineOptions options_;
@@ -121,12 +125,9 @@ class Engine {
   std::vector<uint32_t> row_pages_;             ///< [rows] page a row's key and value go to
   std::vector<double> inverse_frequencies_[2];  ///< [rope_dim/2] of full and of sliding layers
   std::vector<uint32_t> wanted_rows_;
-  // Per slice of a row being reduced: k candidates, how many there are, how many are merged, the log-sum-exp.
-  std::vector<int32_t> slice_ids_;
-  std::vector<float> slice_values_;
-  std::vector<float> slice_sums_;
-  std::vector<uint32_t> slice_counts_;
-  std::vector<uint32_t> slice_heads_;
+  SliceTops slice_tops_;           ///< of a row being reduced
+  std::vector<float> slice_sums_;  ///< the log-sum-exp of each slice
+  HeadScreen screen_;
   std::vector<float> saved_logits_;
   const int32_t* positions_ = nullptr;  ///< of the running step
   uint32_t rows_ = 0;                   ///< of the running step

@@ -20,6 +20,7 @@ KernelTable make_scalar_table() {
   scalar::fill_activation(table);
   scalar::fill_attention(table);
   scalar::fill_select(table);
+  scalar::fill_screen(table);
   return table;
 }
 

@@ -55,10 +55,12 @@ struct PlaneActivations {
 
 /// out[column * out_stride + row] = Σ_k w[row][k] · x[column][k] for the rows of panels [panel_begin, panel_end).
 struct MatmulArgs {
-  const uint8_t* panels;  ///< packed weights, panel p at panels + p · panel_bytes, 64-byte aligned start
-  uint64_t panel_bytes;   ///< bytes from one panel to the next
-  uint32_t rows;          ///< rows of the matrix; the last panel may be ragged: nothing is written at or past `rows`
-  uint32_t k;             ///< columns of the matrix; a multiple of the type's block
+  const uint8_t* panels;                ///< packed weights, panel p at panels + p · panel_bytes, 64-byte aligned start
+  uint64_t panel_bytes;                 ///< bytes from one panel to the next
+  const uint8_t* low_panels = nullptr;  ///< of split panels (panel_layout.h): their low parts, as `panels`
+  uint64_t low_panel_bytes = 0;
+  uint32_t rows;  ///< rows of the matrix; the last panel may be ragged: nothing is written at or past `rows`
+  uint32_t k;     ///< columns of the matrix; a multiple of the type's block
   uint32_t panel_begin;
   uint32_t panel_end;
   uint32_t n;                    ///< activation rows (tokens), ≥ 1
@@ -86,11 +88,33 @@ struct AttentionTileArgs {
   float* acc_out;  ///< [n_queries][head_dim] Σ exp(score - max) · v, unnormalised; zeros when nothing is visible
 };
 
+/// First look at a split Q8_0 matrix (panel_layout.h) with one row of activations: what the high parts alone say of a
+/// logit, and how far a panel's logits can reach. With d_b a row's scale, n_b its panel's radius and H_b = Σ high · c
+/// of block b, c the activation's codes: score = 16 · Σ_b (d_b · d · H_b + d_b · centre_b), and reach is the largest of
+/// score + Σ_b |d_b| · (box_b + n_b · ball_b) in the panel.
+struct ScreenArgs {
+  const uint8_t* panels;  ///< high parts, behind their radii
+  const uint8_t* radii;   ///< before them, also panel_bytes apart
+  uint64_t panel_bytes;
+  uint32_t rows;
+  uint32_t n_blocks;
+  uint32_t panel_begin;
+  uint32_t panel_end;
+  PlaneActivations activations;  ///< one row
+  const float* centre;           ///< [n_blocks]
+  const float* box;              ///< [n_blocks]
+  const float* ball;             ///< [n_blocks]
+  float* scores;                 ///< of the rows from panel_begin's on, but none at or past `rows`
+  float* reach;                  ///< [panel_end - panel_begin]
+};
+
 struct KernelTable {
   base::Isa isa;
 
   /// Indexed by TensorType id; null for types the engine does not support.
   MatmulFn matmul[base::kTensorTypeLimit];
+  /// The product with split Q8_0 panels: the bits that their whole panels give.
+  MatmulFn matmul_split;
 
   /// Quantises one row of k floats (k % 32 == 0) to the row layout of PlaneActivations:
   /// d = max|x| / 32512, c = round-half-to-even(x · (32512 / max|x|)), high = (c + 128) >> 8,
@@ -128,6 +152,9 @@ struct KernelTable {
   float (*log_sum_exp)(const float* x, uint64_t n) noexcept;
   /// The k largest values, sorted descending, ties by lowest index; NaN counts as -inf. Returns min(k, n); k ≤ 256.
   uint32_t (*top_k)(const float* x, uint32_t n, uint32_t k, int32_t* ids, float* values) noexcept;
+
+  /// See ScreenArgs.
+  void (*screen)(const ScreenArgs& args) noexcept;
 };
 
 /// The table of a path, or nullptr when this build or this CPU does not have it.

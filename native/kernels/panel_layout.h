@@ -18,6 +18,11 @@
 // Codes are the unsigned codes of the format (Q3_K: 2 low bits + 4·hmask bit, value = code − 4); Q8_0 holds int8 and
 // the IQ4 types hold table indices. F32, F16 and BF16 panels are element[k][8].
 //
+// A split Q8_0 matrix holds the code w + 128 = 16 · high + low of each weight in two places, so that the high bits can
+// be read alone. A panel's high part is one byte a block, padded to 64 bytes: its radius, the largest kRadiusSteps ·
+// ‖low − 7.5‖ among the panel's rows, rounded up; then a Q4_0 panel (whose value d · (high − 8) is d · (16 · high −
+// 128) / 16). Its low part is a run of units of nibbles. Both are padded to 64 bytes.
+//
 // Bytes against GGUF: equal for Q2_K, Q6_K, the legacy types and IQ4_NL; IQ4_XS +1.5 %,
 // Q5_K +2.3 %, Q4_K +2.8 %, Q3_K +3.6 %.
 #pragma once
@@ -56,6 +61,13 @@ constexpr PanelShape kPanelQ4_K = {256, 16, 32, 96, 8, 160, 0, 128, 1184, LowBit
 constexpr PanelShape kPanelQ5_K = {256, 16, 32, 96, 8, 160, 32, 160, 1440, LowBits::kNibble, HighBits::kOne};
 constexpr PanelShape kPanelQ6_K = {256, 0, 16, 0, 16, 144, 64, 192, 1680, LowBits::kNibble, HighBits::kTwo};
 constexpr PanelShape kPanelIQ4_XS = {256, 0, 16, 0, 8, 80, 0, 128, 1104, LowBits::kNibble, HighBits::kNone};
+
+/// Bytes of a unit of a split Q8_0 panel's low part.
+constexpr uint32_t kSplitLowUnit = 128;
+/// Bytes of the radii of a split panel.
+constexpr uint64_t split_radii_bytes(uint64_t n_blocks) { return (n_blocks + 63) / 64 * 64; }
+/// Radii of a split panel are multiples of 1 / kRadiusSteps.
+constexpr float kRadiusSteps = 6;
 
 /// Values of the 4-bit non-linear types. Source: the GGUF format's IQ4_NL table.
 constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};

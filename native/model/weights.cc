@@ -9,6 +9,7 @@
 #include "base/thread_team.h"
 #include "model/model.h"
 #include "quant/quant.h"
+#include "quant/split_matrix.h"
 
 namespace lutra::model {
 
@@ -72,6 +73,7 @@ class WeightLoader {
   std::vector<Binding> bindings_;
   std::unordered_set<const gguf::TensorInfo*> used_;
   CheckedSize arena_bytes_ = 0;
+  const quant::Matrix* head_ = nullptr;  ///< the matrix that gives logits
 };
 
 Status WeightLoader::check_supported(const gguf::TensorInfo& info) const {
@@ -96,10 +98,11 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
+  if (&out == head_ && quant::worth_splitting(type, rows, k)) quant::plan_split(out);
   out.group_bytes = quant::kGroupPanels * out.panel_bytes;
   arena_bytes_ = arena_bytes_.padded_to(kArenaAlignment);
   bindings_.push_back({info, &out, nullptr, arena_bytes_.value()});
-  const CheckedSize bytes = CheckedSize(out.panel_bytes) * out.n_panels();
+  const CheckedSize bytes = CheckedSize(out.panel_bytes + out.low_panel_bytes) * out.n_panels();
   arena_bytes_ = arena_bytes_ + bytes;
   used_.insert(info);
   model_.report.push_back({info->name, type, out.rows, out.k, bytes.value()});
@@ -187,14 +190,13 @@ Status WeightLoader::bind_ends() {
                                       std::to_string(tokens->count)};
   }
   hyper.vocab_size = static_cast<uint32_t>(tokens->count);
+  const bool tied = file_.find_tensor("output.weight") == nullptr;
+  head_ = tied ? &model_.embedding : &model_.head;
   Status status = bind_matrix("token_embd", hyper.vocab_size, hyper.dim, false, model_.embedding);
   if (!status.ok()) return status;
   status = bind_vector("output_norm.weight", hyper.dim, true, model_.output_norm);
   if (!status.ok()) return status;
-  if (file_.find_tensor("output.weight") != nullptr) {
-    return bind_matrix("output", hyper.vocab_size, hyper.dim, false, model_.head);
-  }
-  return {};
+  return tied ? status : bind_matrix("output", hyper.vocab_size, hyper.dim, false, model_.head);
 }
 
 Status WeightLoader::bind(const Architecture& architecture) {
@@ -258,7 +260,10 @@ Status WeightLoader::allocate() {
   }
   for (const Binding& binding : bindings_) {
     uint8_t* place = model_.arena_.data() + binding.offset;
-    if (binding.matrix != nullptr) binding.matrix->panels = place;
+    if (quant::Matrix* matrix = binding.matrix) {
+      matrix->panels = place;
+      if (matrix->low_panel_bytes != 0) quant::place_split(*matrix, place);
+    }
     if (binding.vector != nullptr) *binding.vector = reinterpret_cast<const float*>(place);
   }
   if (model_.head.panels == nullptr) model_.head = model_.embedding;
@@ -307,10 +312,17 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     quant::dequantize_row(type, buffer.data(), k, reinterpret_cast<float*>(place));
     return {};
   }
+  const quant::Matrix& matrix = *chunk.binding->matrix;
   for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += kernels::kPanelRows) {
     const auto n = static_cast<uint32_t>(std::min<uint64_t>(kernels::kPanelRows, chunk.row_end - row));
-    quant::pack_panel(type, buffer.data() + (row - chunk.row_begin) * row_bytes, n, k,
-                      place + chunk.binding->matrix->panel_offset(row / kernels::kPanelRows));
+    const uint8_t* rows = buffer.data() + (row - chunk.row_begin) * row_bytes;
+    const uint64_t panel = row / kernels::kPanelRows;
+    if (matrix.low != nullptr) {
+      quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel),
+                              place + matrix.panel_bytes * matrix.n_panels() + matrix.low_panel_bytes * panel);
+    } else {
+      quant::pack_panel(type, rows, n, k, place + matrix.panel_offset(panel));
+    }
   }
   return {};
 }

@@ -35,9 +35,13 @@ void run_kernel(const kernels::KernelTable& kernels, const Activations& x, const
                 uint32_t end, uint32_t t, uint32_t n, float* out, uint64_t out_stride) {
   const uint32_t row_begin = begin * kernels::kPanelRows;
   const uint32_t rows = std::min(matrix.rows, end * kernels::kPanelRows) - row_begin;
-  kernels.matmul[static_cast<uint32_t>(matrix.type)]({
+  const kernels::MatmulFn matmul =
+      matrix.low == nullptr ? kernels.matmul[static_cast<uint32_t>(matrix.type)] : kernels.matmul_split;
+  matmul({
       .panels = matrix.panels + matrix.panel_offset(begin),
       .panel_bytes = matrix.panel_bytes,
+      .low_panels = matrix.low_panel(begin),
+      .low_panel_bytes = matrix.low_panel_bytes,
       .rows = rows,
       .k = matrix.k,
       .panel_begin = 0,

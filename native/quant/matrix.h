@@ -29,11 +29,15 @@ struct Matrix {
   uint64_t group_bytes = 0;
   const uint8_t* panels = nullptr;
   const float* bias = nullptr;  ///< [rows], or null
+  /// Split Q8_0 (split_matrix.h): `panels` are the high parts, and these the low ones; null when panels are whole.
+  const uint8_t* low = nullptr;
+  uint64_t low_panel_bytes = 0;
 
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   uint32_t n_groups() const { return (n_panels() + kGroupPanels - 1) / kGroupPanels; }
   /// Where panel p stands, from the matrix's first byte.
   uint64_t panel_offset(uint64_t p) const { return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes; }
+  const uint8_t* low_panel(uint64_t p) const { return low == nullptr ? nullptr : low + p * low_panel_bytes; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }

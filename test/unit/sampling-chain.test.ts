@@ -6,6 +6,7 @@ import {
   candidatesNeeded,
   createCandidates,
   needsFullRow,
+  needsLogSumExp,
   pickToken,
   resolveSampling,
   sortFullRow,
@@ -142,9 +143,22 @@ t.test("needsFullRow only when the candidates do not decide", async (t) => {
   t.equal(needsFullRow(params({}), four, 0), false, "the candidates are the row");
 });
 
+t.test("needsLogSumExp only when a probability of the whole row decides or is reported", async (t) => {
+  const needs = (options: Partial<SamplingParams>) => needsLogSumExp(params(options), 1000);
+  t.equal(needs({ temperature: 0 }), false);
+  t.equal(needs({ temperature: 0, logprobs: 0 }), true, "the picked token's log-probability is reported");
+  t.equal(needs({ topK: 40 }), false, "top-k leaves the candidates alone");
+  t.equal(needs({ topK: 256, topP: 0.5 }), false);
+  t.equal(needs({ topK: 40, logprobs: 3 }), true);
+  t.equal(needs({}), true);
+  t.equal(needs({ topP: 0.9 }), true);
+  for (const topK of [0, 257, 1000, 5000]) t.equal(needs({ topK }), true, "no cut that the candidates hold");
+});
+
 t.test("candidates and full row give the same token whenever both apply", async (t) => {
   let both = 0;
   let rows = 0;
+  let spared = 0;
   const full = createCandidates();
   for (let i = 0; i < 1_500; i++) {
     const pick = <T>(values: T[], lane: number): T => values[Math.floor(uniform(5, i, lane) * values.length)]!;
@@ -168,10 +182,17 @@ t.test("candidates and full row give the same token whenever both apply", async 
       continue;
     }
     both++;
+    if (!needsLogSumExp(p, logits.length)) {
+      spared++;
+      const stand = few.logits[few.offset] as number;
+      t.equal(needsFullRow(p, few, stand), false, "nor without the log-sum-exp");
+      t.equal(pickToken(p, few, stand, i).token, a.token, "the largest logit may stand for the log-sum-exp");
+    }
     const b = pickToken(p, few, lse, i);
     if (a.token !== b.token || a.logprob !== b.logprob) t.same(b, a, JSON.stringify({ i, p }));
   }
   t.ok(both > 500 && rows > 50, `${both} decided by candidates, ${rows} by rows`);
+  t.ok(spared > 200, `${spared} without the log-sum-exp`);
 });
 
 t.test("sortFullRow orders as native code does", async (t) => {

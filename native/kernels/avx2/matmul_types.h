@@ -4,7 +4,9 @@
 #include <cstdint>
 
 #include "kernels/avx2/matmul_narrow.h"
+#include "kernels/avx2/matmul_split.h"
 #include "kernels/avx2/matmul_wide.h"
+#include "kernels/avx2/screen.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
@@ -19,6 +21,8 @@ void fill_legacy(KernelTable& table) noexcept {
   set(TensorType::Q5_0, sweep<WideTile<Dots, kPanelQ5_0, Codes::kUnsigned, 16>>);
   set(TensorType::Q5_1, sweep<WideTile<Dots, kPanelQ5_1, Codes::kUnsigned, 0>>);
   set(TensorType::Q8_0, sweep<WideTile<Dots, kPanelQ8_0, Codes::kSignedByte, 0>>);
+  table.matmul_split = sweep<SplitTile<Dots>>;
+  table.screen = screen<Dots>;
   set(TensorType::IQ4_NL, sweep<WideTile<Dots, kPanelIQ4_NL, Codes::kTable, 0>>);
 }
 

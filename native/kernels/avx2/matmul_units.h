@@ -103,6 +103,27 @@ LUTRA_INLINE void dot_bytes(const uint8_t* unit, const Columns& columns, __m256i
   for (int j = 1; j < 8; ++j) dot_signed_vector<kColumns, false>(load_vector(unit + 32 * j), columns, j, sums);
 }
 
+/// Weights of vector j = 4·kHalf + kI of a split unit: w + 128 = 16·high + low, and xor with 128 makes it the int8 w.
+template <int kHalf, int kI>
+LUTRA_INLINE __m256i load_split(const uint8_t* high, const uint8_t* low) {
+  const __m256i upper = shifted<4 - 4 * kHalf>(load_vector(high + 32 * kI), _mm256_set1_epi8(-16));
+  const __m256i code = _mm256_or_si256(upper, shifted<-4 * kHalf>(load_vector(low + 32 * kI), _mm256_set1_epi8(15)));
+  return _mm256_xor_si256(code, _mm256_set1_epi8(-128));
+}
+
+/// sums[c] = int32 Σ w·(256·high + low) of a split unit.
+template <int kColumns>
+LUTRA_INLINE void dot_split(const uint8_t* high, const uint8_t* low, const Columns& columns, __m256i* sums) {
+  dot_signed_vector<kColumns, true>(load_split<0, 0>(high, low), columns, 0, sums);
+  dot_signed_vector<kColumns, false>(load_split<0, 1>(high, low), columns, 1, sums);
+  dot_signed_vector<kColumns, false>(load_split<0, 2>(high, low), columns, 2, sums);
+  dot_signed_vector<kColumns, false>(load_split<0, 3>(high, low), columns, 3, sums);
+  dot_signed_vector<kColumns, false>(load_split<1, 0>(high, low), columns, 4, sums);
+  dot_signed_vector<kColumns, false>(load_split<1, 1>(high, low), columns, 5, sums);
+  dot_signed_vector<kColumns, false>(load_split<1, 2>(high, low), columns, 6, sums);
+  dot_signed_vector<kColumns, false>(load_split<1, 3>(high, low), columns, 7, sums);
+}
+
 /// sums[c] = int32 Σ table[code]·(256·high + low) of a unit of 4-bit table indices.
 template <int kColumns>
 LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i* sums) {
@@ -165,6 +186,17 @@ struct MaddDots {
       if constexpr (kCodes == Codes::kUnsigned) dot_unsigned<kLow, kHigh, kColumns>(unit, columns, sums);
       if constexpr (kCodes == Codes::kSignedByte) dot_bytes<kColumns>(unit, columns, sums);
       if constexpr (kCodes == Codes::kTable) dot_table<kColumns>(unit, columns, sums);
+    }
+    LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
+  };
+
+  /// The same of a split unit of int8 weights.
+  template <int kColumns>
+  struct Split {
+    __m256i sums[kColumns];
+
+    LUTRA_INLINE Split(const uint8_t* high, const uint8_t* low, const Columns& columns) {
+      dot_split<kColumns>(high, low, columns, sums);
     }
     LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
   };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/avx512/matmul_narrow_units.h"
+#include "kernels/avx512/matmul_split_units.h"
 #include "kernels/avx512/matmul_wide_units.h"
 
 namespace lutra::kernels::avx512 {
@@ -14,6 +15,8 @@ struct VnniDots {
 
   template <LowBits kLow, HighBits kHigh, avx2::Codes kCodes, int kColumns>
   using Wide = WideDots<kLow, kHigh, kCodes>;
+  template <int kColumns>
+  using Split = SplitDots;
   template <LowBits kLow, HighBits kHigh, int kColumns>
   using Narrow = NarrowDots<kLow, kHigh>;
 };

@@ -94,8 +94,18 @@ LUTRA_INLINE __m256i offset_of_signed(const int8_t* high, const int8_t* low) {
   return _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0xB1));
 }
 
-/// sum(c) = int32 Σ w·(256·high + low) of column c. Signed weights go in as w + 128, and 128 · Σa comes off: nine
-/// instructions a column instead of a vpsignb for each product.
+/// 256·high + low of a unit's codes; a row's sum is spread over two lanes.
+LUTRA_INLINE __m512i dot_planes(const __m512i* codes, const Columns& columns, int c) {
+  return _mm512_add_epi32(_mm512_slli_epi32(dot_unit(codes, columns.high(c)), 8), dot_unit(codes, columns.low(c)));
+}
+
+/// int32 Σ w·(256·high + low) for codes w + 128 of int8 weights: 128 · Σa comes off, nine instructions a column instead
+/// of a vpsignb for each product.
+LUTRA_INLINE __m256i dot_signed(const __m512i* codes, const Columns& columns, int c) {
+  return _mm256_sub_epi32(join_lanes(dot_planes(codes, columns, c)), offset_of_signed(columns.high(c), columns.low(c)));
+}
+
+/// sum(c) = int32 Σ w·(256·high + low) of column c. Signed weights go in as w + 128.
 template <LowBits kLow, HighBits kHigh, Codes kCodes>
 struct WideDots {
   static_assert(kCodes == Codes::kSignedByte || (kLow == LowBits::kNibble && kHigh != HighBits::kTwo));
@@ -117,11 +127,8 @@ struct WideDots {
   }
 
   LUTRA_INLINE __m256i sum(const Columns& columns, int c) const {
-    const int8_t* high = columns.high(c);
-    const int8_t* low = columns.low(c);
-    const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(dot_unit(codes, high), 8), dot_unit(codes, low));
-    if constexpr (kCodes == Codes::kUnsigned) return join_lanes(both);
-    return _mm256_sub_epi32(join_lanes(both), offset_of_signed(high, low));
+    if constexpr (kCodes == Codes::kUnsigned) return join_lanes(dot_planes(codes, columns, c));
+    return dot_signed(codes, columns, c);
   }
 };
 

@@ -70,6 +70,27 @@ struct Wide {
   }
 };
 
+/// Split Q8_0: units are joined to bytes, then as Q8_0.
+struct Split : Wide<kPanelQ8_0, Codes::kSignedByte, 0> {
+  static constexpr const PanelShape& kShape = kPanelQ4_0;
+  const uint8_t* low;
+
+  void unit(const uint8_t* super_block, uint32_t) {
+    const uint8_t* high = super_block + kPanelQ4_0.unit_offset;
+    uint8_t bytes[8 * 32];
+    for (int j = 0; j < 8; ++j) {
+      for (int i = 0; i < 32; ++i) {
+        const int at = 32 * (j % 4) + i, shift = 4 * (j / 4);
+        const int code = 16 * ((high[at] >> shift) & 15) + ((low[at] >> shift) & 15);
+        bytes[32 * j + i] = static_cast<uint8_t>(code ^ 128);  // as int8: code − 128
+      }
+    }
+    low += kSplitLowUnit;
+    for (int r = 0; r < 8; ++r) w[r] = d[r];
+    unpack_unit<LowBits::kByte, HighBits::kNone, false>(bytes, codes);
+  }
+};
+
 /// Sub-scales 16 wide, kept as integers: a plane's sum is Σ_h sc_h · Σ code·a over the two halves of a unit, at most
 /// 32 · 128 · 63 · 127 = 32.8e6 < 2^25. 256 times that leaves int32, so the planes meet in float. The zero point and
 /// Q2_K's mins are float offsets m_h: −zero · (d·sc_h), −(dmin·mn_h).
@@ -171,6 +192,7 @@ void fill_matmul(KernelTable& table) noexcept {
   entry(table, TensorType::Q5_0) = matmul_blocks<Wide<kPanelQ5_0, Codes::kUnsigned, 16>>;
   entry(table, TensorType::Q5_1) = matmul_blocks<Wide<kPanelQ5_1, Codes::kUnsigned, 0>>;
   entry(table, TensorType::Q8_0) = matmul_blocks<Wide<kPanelQ8_0, Codes::kSignedByte, 0>>;
+  table.matmul_split = matmul_blocks<Split>;
   entry(table, TensorType::IQ4_NL) = matmul_blocks<Wide<kPanelIQ4_NL, Codes::kTable, 0>>;
   entry(table, TensorType::IQ4_XS) = matmul_blocks<Wide<kPanelIQ4_XS, Codes::kTable, 0>>;
   entry(table, TensorType::Q4_K) = matmul_blocks<Wide<kPanelQ4_K, Codes::kUnsigned, 0>>;

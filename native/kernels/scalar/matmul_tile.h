@@ -50,6 +50,7 @@ void matmul_blocks(const MatmulArgs& args) noexcept {
       const uint8_t* super_block = args.panels + p * args.panel_bytes;
       float acc[kTileColumns][8] = {};
       Policy policy;
+      if constexpr (requires { policy.low; }) policy.low = args.low_panels + p * args.low_panel_bytes;
       for (uint64_t k0 = 0; k0 < k; k0 += Policy::kShape.elements, super_block += Policy::kShape.bytes) {
         policy.begin(super_block);
         for (uint32_t u = 0; u < n_units; ++u) {

@@ -10,5 +10,6 @@ void fill_elementwise(KernelTable& table) noexcept;  // quantize_planes, rms_nor
 void fill_activation(KernelTable& table) noexcept;   // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;    // store_*_f16, attention_tile_f16, attention_merge
 void fill_select(KernelTable& table) noexcept;       // log_sum_exp, top_k
+void fill_screen(KernelTable& table) noexcept;       // screen
 
 }  // namespace lutra::kernels::scalar
