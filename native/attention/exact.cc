@@ -10,10 +10,10 @@ namespace lutra::attention {
 namespace {
 
 using kernels::kPagePositions;
+using kernels::kTilePages;
 using kernels::kTilePositions;
 using kernels::kTileQueries;
 
-constexpr uint32_t kPagesPerTile = kTilePositions / kPagePositions;
 constexpr uint32_t kMaxHeadDim = 512;
 constexpr uint32_t kRowsPerBlock = 16;
 // Query heads a K/V head, at most (checked when the model is read).
@@ -83,9 +83,9 @@ class ExactAttention {
 template <typename Visit>
 void ExactAttention::score_tile(const Block& block, uint32_t kv_head, uint32_t tile, Visit visit) const {
   const uint32_t tile_begin = tile * kTilePositions;
-  const uint8_t* k_pages[kPagesPerTile];
-  const uint8_t* v_pages[kPagesPerTile];
-  for (uint32_t i = 0; i < kPagesPerTile; ++i) {
+  const uint8_t* k_pages[kTilePages];
+  const uint8_t* v_pages[kTilePages];
+  for (uint32_t i = 0; i < kTilePages; ++i) {
     const uint32_t page_begin = tile_begin + i * kPagePositions;
     const bool seen = page_begin < block.last && page_begin + kPagePositions > block.first;
     const uint32_t page = seen ? static_cast<uint32_t>(block.span->page_table[page_begin / kPagePositions]) : 0;

@@ -16,7 +16,8 @@ uint64_t KvCache::bytes_per_token(const KvShape& shape) {
 
 base::Result<KvCache> KvCache::create(const KvShape& shape) {
   const CheckedSize bytes = CheckedSize(2 * kernels::kv_page_bytes(shape.type, shape.head_dim)) * shape.n_layers *
-                            shape.n_kv_heads * ((shape.n_pages + kNeighbours - 1) / kNeighbours * kNeighbours);
+                            shape.n_kv_heads *
+                            ((shape.n_pages + kernels::kTilePages - 1) / kernels::kTilePages * kernels::kTilePages);
   KvCache cache;
   cache.shape_ = shape;
   if (bytes.valid()) cache.arena_ = base::AlignedBuffer(bytes.value());

@@ -46,12 +46,11 @@ class KvCache {
   uint64_t size_bytes() const { return 2 * page_bytes() * shape_.n_layers * shape_.n_kv_heads * shape_.n_pages; }
 
  private:
-  static constexpr uint32_t kNeighbours = kernels::kTilePositions / kernels::kPagePositions;
   uint64_t page_bytes() const { return kernels::kv_page_bytes(shape_.type, shape_.head_dim); }
-  /// [page / 8][layer][head][keys, values][page % 8]
+  /// [page / kTilePages][layer][head][keys, values][page % kTilePages]
   uint8_t* block(uint64_t layer, uint64_t page, uint64_t head, uint64_t part) {
-    const uint64_t head_index = (page / kNeighbours * shape_.n_layers + layer) * shape_.n_kv_heads + head;
-    return arena_.data() + ((head_index * 2 + part) * kNeighbours + page % kNeighbours) * page_bytes();
+    const uint64_t head_index = (page / kernels::kTilePages * shape_.n_layers + layer) * shape_.n_kv_heads + head;
+    return arena_.data() + ((head_index * 2 + part) * kernels::kTilePages + page % kernels::kTilePages) * page_bytes();
   }
 
   KvShape shape_{};

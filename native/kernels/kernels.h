@@ -24,6 +24,7 @@ constexpr uint32_t kPagePositions = 32;
 /// Positions of an attention tile: partial results are formed per tile of logical positions and merged in ascending
 /// order, so the sum's order depends on positions alone.
 constexpr uint32_t kTilePositions = 256;
+constexpr uint32_t kTilePages = kTilePositions / kPagePositions;
 /// Queries of one attention call, at most.
 constexpr uint32_t kTileQueries = 64;
 

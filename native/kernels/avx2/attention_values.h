@@ -8,8 +8,6 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-constexpr uint32_t kTilePages = kTilePositions / kPagePositions;
-
 /// Where the values of the tile's pages are, and what to fetch while a page is worked on.
 template <typename Pages>
 struct Values {
