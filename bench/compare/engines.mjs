@@ -14,9 +14,15 @@ const lutra = {
     return async (path, threads) => {
       const model = await loadModel(path, { threads, contextSize, maxSequences: 1, offline: true });
       const options = { temperature: 0, ignoreEos: true };
-      const { isa } = model.info;
+      const { isa, threads: used, contextSize: context } = model.info;
       return {
-        info: { isa, threads: model.info.threads, contextSize: model.info.contextSize, memory: model.estimate() },
+        info: {
+          isa,
+          threads: used,
+          contextSize: context,
+          memory: model.estimate(),
+          screenedBytes: model.screenedBytes,
+        },
         prompt: async (ids) => (await model.generate(ids, { ...options, maxTokens: 1 })).tokens,
         decode: async (ids, n) => (await model.generate(ids, { ...options, maxTokens: n })).tokens,
         unload: () => model.dispose(),

@@ -175,7 +175,7 @@ function report({ model, path, first, base, loaded, memory, runs, ceilings, agre
       loadMs: summarize(runs[engine].load),
       pp512: summarize(runs[engine].pp),
       tg128: tg,
-      tg128ShareOfCeiling: (tg.median * readBytes) / (ceiling.median * 1e9),
+      tg128ShareOfCeiling: (tg.median * (readBytes - (first[engine].info.screenedBytes ?? 0))) / (ceiling.median * 1e9),
       memory: memory[i] && {
         beforeLoadBytes: base[i].residentBytes,
         loadPeakBytes: loaded[i].peakBytes,

@@ -1,7 +1,8 @@
 /**
  * Bytes a generated token has to read. Weights are read once a step, so the streams of a batch share them; each stream
  * reads the keys and values of its own prefix. The tokens generated during the test add to the prefix, and are left out:
- * the share of the ceiling is never flattered.
+ * the share of the ceiling is never flattered. So is what a screened head may read or not (forward/head_screen.h), when
+ * one stream decodes.
  */
 import { binding, type NativeFile } from "../binding/index.js";
 import type { Model } from "../engine/index.js";
@@ -12,6 +13,8 @@ import type { BenchTest } from "./tests.js";
 export interface ReadBytes {
   /** All weights, but of an embedding that is not also the output head one row only. */
   weights: number;
+  /** Of those, what a step of one stream may leave unread. */
+  screened: number;
   /** Keys and values of one position in all layers. */
   kvPerPosition: number;
   layers: number;
@@ -26,6 +29,7 @@ export function lutraReadBytes(model: Model): ReadBytes {
   const { weightsBytes, kvBytes } = model.estimate();
   return {
     weights: weightsBytes - unreadBytes(file),
+    screened: model.screenedBytes,
     kvPerPosition: kvBytes / (model.metrics().pages * pagePositions),
     ...slidingShape(file, model.info),
   };
@@ -36,6 +40,7 @@ export function fileReadBytes(info: ModelInfo): ReadBytes {
   const file = binding.inspectFile(info.path);
   return {
     weights: file.tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) - unreadBytes(file),
+    screened: 0,
     kvPerPosition: info.nLayers * info.nKvHeads * info.headDim * 2 * 2,
     ...slidingShape(file, info),
   };
@@ -44,7 +49,8 @@ export function fileReadBytes(info: ModelInfo): ReadBytes {
 export function bytesPerToken(bytes: ReadBytes, { depth, batch }: Pick<BenchTest, "depth" | "batch">): number {
   const { layers, slidingLayers, window } = bytes;
   const positions = (layers - slidingLayers) * depth + slidingLayers * Math.min(depth, window);
-  return bytes.weights / batch + (bytes.kvPerPosition / layers) * positions;
+  const weights = batch === 1 ? bytes.weights - bytes.screened : bytes.weights / batch;
+  return weights + (bytes.kvPerPosition / layers) * positions;
 }
 
 function unreadBytes({ tensors }: NativeFile): number {
@@ -53,7 +59,10 @@ function unreadBytes({ tensors }: NativeFile): number {
 }
 
 /** Gemma 3 alone has sliding layers here: all but every sixth, unless the file says another period. */
-function slidingShape({ metadata }: NativeFile, info: ModelInfo): Omit<ReadBytes, "weights" | "kvPerPosition"> {
+function slidingShape(
+  { metadata }: NativeFile,
+  info: ModelInfo,
+): Pick<ReadBytes, "layers" | "slidingLayers" | "window"> {
   const layers = info.nLayers;
   const window = Number(metadata["gemma3.attention.sliding_window"] ?? 0);
   const period = Number(metadata["gemma3.attention.sliding_window_pattern"] ?? 6);

@@ -69,6 +69,7 @@ export interface NativeModelInfo {
   contextLength: number; // what the model was trained for
   fileBytes: number;
   weightBytes: number; // packed, in memory
+  screenedBytes: number; // of those, what a step that wants the best candidates of one row may leave unread
   kvBytesPerToken: Record<KvCacheType, number>;
   warnings: string[]; // e.g. extra tensors ignored
 }

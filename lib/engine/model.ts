@@ -140,6 +140,11 @@ export class Model {
     return this.dispose();
   }
 
+  /** Bytes of weights that a greedy step of one stream may leave unread. For `lutra bench`. @internal */
+  get screenedBytes(): number {
+    return this.client_.loaded.info.screenedBytes;
+  }
+
   /** Time per operator of the steps since the last reset, read between two steps. For `lutra bench`. @internal */
   profile(reset: boolean): Promise<OperatorTimes> {
     return new Promise((resolve, reject) => {

@@ -62,6 +62,7 @@ Napi::Value model_info(const Arguments& arguments) {
   result.Set("contextLength", hyper.context_length);
   result.Set("fileBytes", static_cast<double>(model.file_bytes));
   result.Set("weightBytes", static_cast<double>(model.weight_bytes()));
+  result.Set("screenedBytes", static_cast<double>(model.head.low_bytes()));
   const auto bytes_per_token = [&](cache::KvType type) {
     const cache::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.head_dim, 0, type};
     return Napi::Number::New(env, static_cast<double>(cache::KvCache::bytes_per_token(shape)));

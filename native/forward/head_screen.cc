@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/panel_layout.h"
+#include "kernels/screen_args.h"
 #include "quant/split_matrix.h"
 
 namespace lutra::forward {

@@ -38,6 +38,7 @@ struct Matrix {
   /// Where panel p stands, from the matrix's first byte.
   uint64_t panel_offset(uint64_t p) const { return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes; }
   const uint8_t* low_panel(uint64_t p) const { return low == nullptr ? nullptr : low + p * low_panel_bytes; }
+  uint64_t low_bytes() const { return low == nullptr ? 0 : n_panels() * low_panel_bytes; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }

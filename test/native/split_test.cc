@@ -7,6 +7,7 @@
 #include "check.h"
 #include "guarded_array.h"
 #include "kernels/panel_layout.h"
+#include "kernels/screen_args.h"
 #include "matmul_fixture.h"
 #include "quant/split_matrix.h"
 

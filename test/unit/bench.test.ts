@@ -109,10 +109,13 @@ t.test("rows", async (t) => {
 });
 
 t.test("bytes of a token: a batch shares the weights, each stream reads its own prefix", async (t) => {
-  const full = { weights: 1000, kvPerPosition: 12, layers: 6, slidingLayers: 0, window: 0 };
+  const full = { weights: 1000, screened: 0, kvPerPosition: 12, layers: 6, slidingLayers: 0, window: 0 };
   t.equal(bytesPerToken(full, test("tg", 1)), 1000);
   t.equal(bytesPerToken(full, test("tg", 1, 0, 4)), 250);
   t.equal(bytesPerToken(full, test("tg", 1, 100, 4)), 250 + 1200);
+  const screened = { ...full, screened: 300 };
+  t.equal(bytesPerToken(screened, test("tg", 1)), 700, "what a screened head may leave out does not count");
+  t.equal(bytesPerToken(screened, test("tg", 1, 0, 4)), 250, "several rows read all of it");
   const sliding = { ...full, slidingLayers: 5, window: 10 };
   t.equal(bytesPerToken(sliding, test("tg", 1, 100)), 1000 + 2 * (100 + 5 * 10));
   t.equal(bytesPerToken(sliding, test("tg", 1, 8)), 1000 + 12 * 8, "below the window nothing slides");

@@ -8,6 +8,7 @@
 
 #include "kernels/avx2/matmul_codes.h"
 #include "kernels/avx2/matmul_sweep.h"
+#include "kernels/screen_args.h"
 
 namespace lutra::kernels::avx2 {
 namespace {

@@ -5,6 +5,7 @@
 #include "kernels/panel_layout.h"
 #include "kernels/scalar/float_math.h"
 #include "kernels/scalar/scalar.h"
+#include "kernels/screen_args.h"
 
 namespace lutra::kernels::scalar {
 namespace {
