@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 1;
+export const abiVersion = 2;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
