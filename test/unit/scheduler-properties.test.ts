@@ -97,7 +97,13 @@ class World {
     const maxPositions = Math.min(contextSize, length + random(60));
     const wanted = (["next", "next", "next", "targets", "none"] as const)[random(5)]!;
     if (wanted === "targets" && length < 2) return;
-    const options = { prompt, maxPositions, wanted, priority: random(8) === 0 ? 1 : 0, namespace: random(6) === 0 ? 1 : 0 };
+    const options = {
+      prompt,
+      maxPositions,
+      wanted,
+      priority: random(8) === 0 ? 1 : 0,
+      namespace: random(6) === 0 ? 1 : 0,
+    };
     try {
       const sequence = scheduler.submit({ ...options, id: this.nextId_++, abortIndex: 0 });
       const request: Request = { sequence, tokens: [...prompt], prefixes: [], maxPositions };
@@ -121,8 +127,7 @@ class World {
     if (step === null) return false;
     this.check(step);
     memory.copy(scheduler.takeCopies());
-    const table = (sequence: Sequence) =>
-      scheduler.arrays.pageTables.subarray(sequence.slot * this.options.pageStride);
+    const table = (sequence: Sequence) => scheduler.arrays.pageTables.subarray(sequence.slot * this.options.pageStride);
     for (const { sequence, start, rows } of step.spans) {
       const { prefixes } = this.live.get(sequence.id)!;
       for (let i = 0; i < start + rows; i++) {
@@ -209,7 +214,8 @@ function runSchedule(random: Random): void {
     world.endCached();
     if (!stepped && world.live.size === before) throw new Error(`${before} requests wait, and nothing runs`);
   }
-  if (scheduler.freePages !== options.pages) throw new Error(`${scheduler.freePages} of ${options.pages} pages at the end`);
+  if (scheduler.freePages !== options.pages)
+    throw new Error(`${scheduler.freePages} of ${options.pages} pages at the end`);
 }
 
 t.test(`${schedules} random schedules`, (t) => {
