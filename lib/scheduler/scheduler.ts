@@ -126,7 +126,7 @@ export class Scheduler {
     for (const sequence of this.running_) {
       if (sequence.paused || sequence.decoding) continue;
       const room = Math.min(budget, this.options_.maxRows - step.shape.rows);
-      const wantedRoom = this.options_.maxWanted - step.wanted.length;
+      const wantedRoom = sequence.hidden === undefined ? this.options_.maxWanted - step.wanted.length : room;
       const rows = Math.min(sequence.pending, room, sequence.score ? wantedRoom : room, wantedRoom > 0 ? room : 0);
       if (rows <= 0) continue;
       this.addSpan(step, sequence, rows);
@@ -151,18 +151,21 @@ export class Scheduler {
   private addSpan(step: Step, sequence: Sequence, rows: number): void {
     const { tokens, positions, sequences, wants, targets } = this.arrays;
     const start = sequence.computed;
+    let hidden = 0;
     for (let i = 0; i < rows; i++) {
       const row = step.shape.rows + i;
       const position = start + i;
-      const wanted = sequence.score || position === sequence.length - 1;
+      const asked = sequence.score || sequence.hidden === "all" || position === sequence.length - 1;
+      const wanted = asked && sequence.hidden === undefined;
       tokens[row] = sequence.tokens[position] as number;
       positions[row] = position;
       sequences[row] = sequence.slot;
-      wants[row] = wanted ? 1 : 0;
+      wants[row] = wanted ? 1 : asked ? 3 : 0;
       targets[row] = sequence.score ? (sequence.tokens[position + 1] as number) : -1;
       if (wanted) step.wanted.push({ sequence, position, row });
+      else if (asked) hidden++;
     }
-    step.spans.push({ sequence, start, rows });
+    step.spans.push({ sequence, start, rows, hidden });
     step.shape.rows += rows;
   }
 

@@ -10,12 +10,18 @@ export interface SequenceRequest {
   abortIndex: number;
   /** Every row but the last is wanted, with the token that follows as its target; nothing is generated. */
   score?: boolean;
+  /**
+   * Hidden states are wanted in place of logits, of every row or of the last one; nothing is generated. With "all", no
+   * position may come from a cache: it would give none.
+   */
+  hidden?: "all" | "last" | undefined;
 }
 
 export class Sequence {
   readonly id: number;
   readonly abortIndex: number;
   readonly score: boolean;
+  readonly hidden: "all" | "last" | undefined;
   readonly promptLength: number;
   readonly maxPositions: number;
   /** Known tokens: tokens[0 … length). */
@@ -32,6 +38,7 @@ export class Sequence {
     this.id = request.id;
     this.abortIndex = request.abortIndex;
     this.score = request.score ?? false;
+    this.hidden = request.hidden;
     this.promptLength = request.prompt.length;
     this.maxPositions = Math.max(request.maxPositions, request.prompt.length);
     this.tokens = new Int32Array(this.maxPositions);

@@ -8,6 +8,7 @@ import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
+import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { encodePrompt } from "./prompt.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
@@ -23,6 +24,8 @@ export interface EngineLoopOptions {
   contextSize: number;
   /** Logits of a row. */
   rowLength: number;
+  /** Floats of a hidden state. */
+  dim: number;
   /** Frees the native objects, at the end. */
   release: () => void;
 }
@@ -31,8 +34,10 @@ interface LiveRequest {
   id: number;
   slot: number;
   sequence: Sequence;
-  work: Generation | Scoring;
+  work: Work;
 }
+
+type Work = Generation | Scoring | Embedding;
 
 export class EngineLoop {
   private readonly options_: EngineLoopOptions;
@@ -101,8 +106,8 @@ export class EngineLoop {
     }
   }
 
-  private admit(message: Extract<ToWorker, { type: "generate" | "score" }>): void {
-    const { source, contextSize } = this.options_;
+  private admit(message: Extract<ToWorker, { type: "generate" | "score" | "embed" }>): void {
+    const { source, contextSize, dim } = this.options_;
     const { id, slot } = message;
     if (this.flag(slot, slotWord.abort)) throw createError("ABORTED", "the request was aborted before it started");
     const tokens = encodePrompt(message.prompt, source);
@@ -113,6 +118,10 @@ export class EngineLoop {
     if (tokens.length === 0)
       throw createError("INVALID_OPTION", "prompt: expected at least one token, got an empty prompt");
     if (tokens.length > contextSize) throw contextOverflow(tokens.length, contextSize);
+    if (message.type === "embed") {
+      const work = new Embedding(id, tokens, { ...message, dim });
+      return this.enqueue(id, slot, work, work.prompt);
+    }
     this.enqueue(id, slot, new Generation(id, tokens, message, source, (reply) => this.post(reply)), tokens);
   }
 
@@ -130,15 +139,15 @@ export class EngineLoop {
     return new Scoring(id, tokens, cutWindows(tokens, size, vocab.addBos ? vocab.bos : -1));
   }
 
-  private enqueue(id: number, slot: number, work: Generation | Scoring, prompt: Int32Array): void {
-    const score = work instanceof Scoring;
-    const room = score ? 0 : (work.params.maxTokens ?? this.options_.contextSize);
+  private enqueue(id: number, slot: number, work: Work, prompt: Int32Array): void {
+    const room = work instanceof Generation ? (work.params.maxTokens ?? this.options_.contextSize) : 0;
     const sequence = this.scheduler_.submit({
       id: this.nextSequence_++,
       prompt,
       maxPositions: prompt.length + room,
       abortIndex: slotIndex(slot, slotWord.abort),
-      score,
+      score: work instanceof Scoring,
+      hidden: work instanceof Embedding ? work.hidden : undefined,
     });
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
@@ -151,8 +160,8 @@ export class EngineLoop {
     for (const request of this.live_.values()) {
       if (!this.flag(request.slot, slotWord.abort)) continue;
       ended++;
-      if (request.work instanceof Scoring) this.fail(request.id, createError("ABORTED", "the request was aborted"));
-      else this.finish(request, "abort");
+      if (request.work instanceof Generation) this.finish(request, "abort");
+      else this.fail(request.id, createError("ABORTED", "the request was aborted"));
     }
     return ended;
   }
@@ -173,12 +182,13 @@ export class EngineLoop {
     this.scheduler_.commit();
     Atomics.add(this.control_, header.steps, 1);
     this.reportPrompts(step);
+    this.advanceEmbeddings(step);
     for (let w = 0; w < step.wanted.length; w++) {
       const { sequence, position } = step.wanted[w] as Step["wanted"][number];
       const request = this.bySequence_.get(sequence.id);
       if (request === undefined) continue;
       if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
-      else this.advance(request, request.work, step, w, position);
+      else if (request.work instanceof Generation) this.advance(request, request.work, step, w, position);
     }
   }
 
@@ -205,6 +215,25 @@ export class EngineLoop {
       else this.enqueue(request.id, request.slot, work, next);
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
+    }
+  }
+
+  private advanceEmbeddings(step: Step): void {
+    let begin = 0;
+    for (const { sequence, start, rows, hidden } of step.spans) {
+      const end = begin + hidden * this.options_.dim;
+      const states = this.scheduler_.arrays.hidden.subarray(begin, end);
+      begin = end;
+      const request = this.bySequence_.get(sequence.id);
+      if (hidden === 0 || !(request?.work instanceof Embedding)) continue;
+      try {
+        if (!request.work.add(states, start + rows - hidden)) continue;
+        const reply = request.work.result();
+        this.forget(request);
+        this.post(reply);
+      } catch (thrown) {
+        this.fail(request.id, toLutraError(thrown));
+      }
     }
   }
 

@@ -73,6 +73,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
       maxRows,
       maxWanted,
       maxCandidates: limits.maxCandidates,
+      dim: info.dim,
       pages,
       contextSize,
       prefillChunk: limits.prefillChunk,
@@ -89,6 +90,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     scheduler,
     contextSize,
     rowLength: info.vocabSize,
+    dim: info.dim,
     release: () => release(binding, handles),
   }).serve();
   const { threads: used, kvBytes, scratchBytes } = binding.engineInfo(engine);

@@ -1,6 +1,6 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
+import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab, Pooling } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
@@ -54,6 +54,8 @@ export type PromptInput =
 export type ToWorker =
   | { type: "generate"; id: number; slot: number; prompt: PromptInput; params: SamplingParams; reportProgress: boolean }
   | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
+  /** One text to one vector. */
+  | { type: "embed"; id: number; slot: number; prompt: PromptInput; pooling: Pooling; normalize: boolean }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
@@ -87,6 +89,8 @@ export type FromWorker =
   | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
   | { type: "generated"; id: number; summary: GenerateSummary }
   | { type: "scored"; id: number; summary: ScoreSummary }
+  /** `tokens` of the text; the vector has `dim` floats. */
+  | { type: "embedded"; id: number; vector: Float32Array; tokens: number }
   | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };
