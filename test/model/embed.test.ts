@@ -24,7 +24,8 @@ const golden = JSON.parse(
   readFileSync(new URL("../fixtures/embeddings.json", import.meta.url), "utf8"),
 ) as Record<RealModelName, Golden[]>;
 const poolings = ["mean", "cls", "last"] as const;
-const maxDistance = 1e-4;
+/** Relative, of vectors: found are 1e-4 to 3e-4. Activations of 8 bits would be some 50 times as far. */
+const maxDistance = 1e-3;
 
 /** Sentence, paraphrase. */
 const pairs = [

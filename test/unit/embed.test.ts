@@ -20,6 +20,7 @@ t.teardown(() => model.dispose());
 
 const vectorOf = async (text: EmbedInput, options?: EmbedOptions): Promise<Float32Array> =>
   (await model.embed(text, options)).vectors[0] as Float32Array;
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const norm = (vector: Float32Array): number => Math.hypot(...vector);
 
 /** Every page is free again, and nothing runs or waits. */
@@ -110,7 +111,7 @@ t.test("neighbours that generate get the tokens they get alone", async (t) => {
   t.equal((await embedding).vectors.length, 30);
 });
 
-t.test("more texts than the queue takes, and a queue that others fill", async (t) => {
+t.test("more texts than the queue takes", async (t) => {
   const many = Array.from({ length: limits.maxQueuedRequests * 2 }, (_, i) => ids(1 + (i % 3), i));
   const { vectors, usage } = await model.embed(many);
   t.equal(vectors.length, many.length);
@@ -119,16 +120,29 @@ t.test("more texts than the queue takes, and a queue that others fill", async (t
     many.reduce((sum, { length }) => sum + length, 0),
   );
   t.same(vectors[many.length - 1], await vectorOf(many.at(-1) as number[]));
-  // One place left: the call makes do with it.
-  const others = Array.from({ length: limits.maxQueuedRequests + 2 }, (_, i) =>
-    model.generate(ids(4, i), { maxTokens: 2, ignoreEos: true }),
-  );
-  t.same((await model.embed(many.slice(0, 20))).vectors, vectors.slice(0, 20));
+  t.ok(isIdle(model));
+});
+
+/** Streams that nobody reads: they pause, and hold their places until they are awaited; then a queue with `left` places. */
+function fillQueue(left: number): PromiseLike<unknown>[] {
+  const request = (maxTokens: number) => (_: unknown, i: number) =>
+    model.generate(ids(4, i), { maxTokens, ignoreEos: true });
+  const running = Array.from({ length: model.info.maxSequences }, request(350));
+  return [...running, ...Array.from({ length: limits.maxQueuedRequests - left }, request(1))];
+}
+
+t.test("a queue that others fill", async (t) => {
+  const many = Array.from({ length: 20 }, (_, i) => ids(5, i));
+  const { vectors } = await model.embed(many);
+  const others = fillQueue(1);
+  const embedding = model.embed(many);
+  embedding.catch(() => {});
+  await wait(100);
+  t.equal(model.metrics().queued, limits.maxQueuedRequests);
   await Promise.all(others);
-  const full = Array.from({ length: limits.maxQueuedRequests + 3 }, (_, i) =>
-    model.generate(ids(4, i), { maxTokens: 2, ignoreEos: true }),
-  );
-  await t.rejects(model.embed(["a", "b"]), { code: "QUEUE_FULL" }, "none left");
+  t.same((await embedding).vectors, vectors, "one place is enough");
+  const full = fillQueue(0);
+  await t.rejects(model.embed(many), { name: "QueueFullError", code: "QUEUE_FULL" }, "none is not");
   await Promise.all(full);
   t.ok(isIdle(model));
 });
@@ -219,7 +233,7 @@ t.test("aborted before it starts, at many instants, and after its end", async (t
   for (let i = 0; i < 20; i++) {
     const controller = new AbortController();
     const call = slow.embed(list, { signal: controller.signal }).catch((error: unknown) => error);
-    await new Promise((resolve) => setTimeout(resolve, 7 * i));
+    await wait(7 * i);
     controller.abort(reason);
     const outcome = await call;
     if (outcome instanceof Error) {
