@@ -20,6 +20,9 @@ export {
 export type {
   ChatMessage,
   ChatOptions,
+  EmbedInput,
+  EmbedOptions,
+  EmbedResult,
   FinishReason,
   GenerateOptions,
   GenerateResult,

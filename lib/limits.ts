@@ -18,6 +18,8 @@ export const limits = {
   maxQueuedRequests: 512,
   /** Parts a slow reader may leave unread before its sequence pauses. */
   maxUnreadTokens: 256,
+  /** Texts of one embed() call. */
+  maxEmbedTexts: 65_536,
   /** Candidates native code returns for a row. */
   maxCandidates: 256,
   maxStopStrings: 16,

@@ -1,5 +1,5 @@
 /** Shared plain types of the public interface. */
-import type { Isa, KvCacheType } from "./binding/native.js";
+import type { Isa, KvCacheType, Pooling } from "./binding/native.js";
 
 export interface LoadOptions {
   /** Threads of the native team, including the engine worker's own; default: what affinity and cgroup quota allow. */
@@ -145,6 +145,24 @@ export interface PerplexityResult {
   ms: number;
 }
 
+/** One text or many, each a string or token ids. A list that begins with a number is one text. */
+export type EmbedInput = string | ArrayLike<number> | readonly (string | ArrayLike<number>)[];
+
+export interface EmbedOptions {
+  /** Default: what the model file names (`model.info.pooling`). */
+  pooling?: Pooling;
+  /** Vectors of length 1, whose dot product is the cosine of their angle. Default true. */
+  normalize?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface EmbedResult {
+  /** One vector of `model.info.dim` floats a text, in the order of the texts; for a single text a list of one. */
+  vectors: Float32Array[];
+  /** Tokens of all texts, with those the vocabulary puts in front and behind. */
+  usage: { promptTokens: number };
+}
+
 export interface ModelMetrics {
   /** Requests accepted so far, and how they ended. */
   requests: number;
@@ -177,6 +195,8 @@ export interface ModelInfo {
   vocabSize: number;
   /** Tokens the model was trained for. */
   contextLength: number;
+  /** How embed() pools unless told: what the file names, or "mean". */
+  pooling: Pooling;
   /** Tokens one request may hold here. */
   contextSize: number;
   maxSequences: number;

@@ -30,6 +30,7 @@ export class NativeLoop {
       candidateLogits: new Float32Array(sequences * 256),
       logSumExp: new Float32Array(sequences),
       targetLogits: new Float32Array(sequences),
+      hidden: new Float32Array(0),
       aborts: new Int32Array(new SharedArrayBuffer(4)),
       sequenceAborts: new Int32Array(sequences).fill(-1),
     };

@@ -11,6 +11,9 @@ export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
 export type KvCacheType = "f16" | "q8_0";
 
+/** How the hidden states of a text become one vector: their mean, the first token's, or the last one's. */
+export type Pooling = "mean" | "cls" | "last";
+
 export interface NativeCpu {
   isa: Isa; // best path of this CPU in this build
   available: Isa[];
@@ -67,6 +70,7 @@ export interface NativeModelInfo {
   hiddenDim: number;
   vocabSize: number;
   contextLength: number; // what the model was trained for
+  pooling: Pooling | ""; // how the file wants embeddings pooled; "": it does not say
   fileBytes: number;
   weightBytes: number; // packed, in memory
   screenedBytes: number; // of those, what a step that wants the best candidates of one row may leave unread
@@ -80,7 +84,9 @@ export interface StepArrays {
   tokens: Int32Array; // [rows]
   positions: Int32Array; // [rows] absolute position in its sequence, ascending within a sequence
   sequences: Int32Array; // [rows] index of the sequence's page table; rows of one sequence are contiguous
-  wants: Uint8Array; // [rows] 1: candidates and log-sum-exp are wanted; 2: candidates, the largest logit may stand for the other
+  // [rows] 0: nothing; 1: candidates and log-sum-exp; 2: candidates, the largest logit may stand for the other; 3: the
+  // hidden state after the output norm, and no candidates: such rows do not count as wanted
+  wants: Uint8Array;
   targets: Int32Array; // [rows] token whose logit is wanted too, or -1
   // page tables: entry [sequence * pageStride + position/32] is a page id
   pageTables: Int32Array;
@@ -94,6 +100,8 @@ export interface StepArrays {
   candidateLogits: Float32Array; // [wanted * k], after biases
   logSumExp: Float32Array; // [wanted], after biases
   targetLogits: Float32Array; // [wanted], before biases
+  // out, per row that wants 3, in row order
+  hidden: Float32Array; // [rows that want 3][dim]
   // abort flags, on a SharedArrayBuffer: the step stops between layers when aborts[sequenceAborts[s]] != 0
   aborts: Int32Array;
   sequenceAborts: Int32Array; // [sequences] index into `aborts`, or -1

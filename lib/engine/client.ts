@@ -27,7 +27,7 @@ export interface RequestSink {
   onFailure(error: LutraError): void;
 }
 
-type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score" | "profile"];
+type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score" | "embed" | "profile"];
 export type RequestMessage = StartMessage extends infer M
   ? M extends unknown
     ? Omit<M, "id" | "slot">
@@ -192,7 +192,7 @@ export class EngineClient {
     if (message.type === "load-progress") return;
     const request = this.active_.get(message.id);
     if (request === undefined) return;
-    const last = ["generated", "scored", "profiled", "failed"].includes(message.type);
+    const last = ["generated", "scored", "embedded", "profiled", "failed"].includes(message.type);
     if (last) this.retire(message.id, request);
     // dispose() stops the step by the requests' own abort flags, so theirs may look like aborts.
     const stopped =

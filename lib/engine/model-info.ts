@@ -31,6 +31,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo
     hiddenDim: info.hiddenDim,
     vocabSize: info.vocabSize,
     contextLength: info.contextLength,
+    pooling: info.pooling || "mean",
     contextSize,
     maxSequences,
     threads,

@@ -8,6 +8,9 @@ import { header } from "../worker/index.js";
 import type {
   ChatMessage,
   ChatOptions,
+  EmbedInput,
+  EmbedOptions,
+  EmbedResult,
   GenerateOptions,
   MemoryEstimate,
   ModelInfo,
@@ -19,6 +22,7 @@ import type { FromWorker, GenerateSummary, OperatorTimes, PromptInput } from "..
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
+import { embedTexts } from "./embed.js";
 import { checkFlag } from "./load-options.js";
 import { modelInfo } from "./model-info.js";
 import { scorePerplexity } from "./perplexity.js";
@@ -103,9 +107,17 @@ export class Model {
     return scorePerplexity(this.client_, text, options, this.info);
   }
 
-  /** Vectors of texts: not available yet. */
-  async embed(_texts: string | string[]): Promise<never> {
-    throw createError("NOT_AVAILABLE", "embed() is not available yet");
+  /**
+   * Vectors of texts: the final hidden states (after the output norm) of each text's tokens, pooled and normalised. The
+   * texts run batched; a vector depends on its text alone, bit for bit. If one text fails, the call does: the message
+   * names its index.
+   * @throws InvalidOptionError, ContextOverflowError, AbortedError, QueueFullError, DisposedError
+   */
+  async embed(texts: EmbedInput, options?: EmbedOptions): Promise<EmbedResult> {
+    this.checkAlive();
+    // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
+    const result = await embedTexts(this.client_, texts, options, this.info);
+    return result;
   }
 
   /** Bytes that this model holds. */

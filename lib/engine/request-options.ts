@@ -39,14 +39,14 @@ function toCall(given: Record<string, unknown>, vocabSize: number): GenerateCall
   return { params, priority, cachePrompt, signal, onPromptProgress };
 }
 
-/** A copy of a caller's list; null when it is none, or cannot be read (a proxy, a detached buffer). */
-function copyList(field: string, tokens: unknown): unknown[] | null {
+/** A copy of a caller's list of token ids or of texts; null when it is none, or cannot be read (a proxy, a detached buffer). */
+export function copyList(field: string, tokens: unknown): unknown[] | null {
   try {
     const isList = Array.isArray(tokens) || (ArrayBuffer.isView(tokens) && !(tokens instanceof DataView));
     if (!isList) return null;
     // Looked at before copying: an array of 2^32 holes costs its maker nothing.
     if ((tokens as ArrayLike<unknown>).length > limits.maxContextSize)
-      throw invalidOption(field, `at most ${limits.maxContextSize} token ids`, tokens);
+      throw invalidOption(field, `at most ${limits.maxContextSize} elements`, tokens);
     return Array.from(tokens as ArrayLike<unknown>);
   } catch (thrown) {
     if (thrown instanceof InvalidOptionError) throw thrown;

@@ -201,7 +201,7 @@ export class Scheduler {
       if (step.spans.some((span) => computesFor(span, sequence))) continue;
       const wantedRoom = this.options_.maxWanted - step.wanted.length;
       let rows = Math.min(sequence.pending, budget, this.options_.maxRows - step.shape.rows);
-      if (wantedRoom <= 0) rows = 0;
+      if (wantedRoom <= 0 && sequence.wanted !== "none") rows = 0;
       else if (sequence.wanted === "targets") rows = Math.min(rows, wantedRoom);
       if (rows > 0 && !this.tables_.grow(sequence, sequence.computed + rows)) {
         rows = sequence.pages * pagePositions - sequence.computed;
@@ -216,19 +216,23 @@ export class Scheduler {
   private addSpan(step: Step, sequence: Sequence, rows: number): void {
     const { tokens, positions, sequences, wants, targets } = this.arrays;
     const start = sequence.computed;
-    const scored = sequence.wanted === "targets";
+    const { wanted: kind } = sequence;
+    let hidden = 0;
     for (let i = 0; i < rows; i++) {
       const row = step.shape.rows + i;
       const position = start + i;
-      const wanted = scored || (sequence.wanted === "next" && position === sequence.length - 1);
+      const last = position === sequence.length - 1;
+      const wanted = kind === "targets" || (kind === "next" && last);
+      const state = kind === "states" || (kind === "last-state" && last);
       tokens[row] = sequence.tokens[position] as number;
       positions[row] = position;
       sequences[row] = sequence.slot;
-      wants[row] = wanted ? 1 : 0;
-      targets[row] = scored ? (sequence.tokens[position + 1] as number) : -1;
+      wants[row] = wanted ? 1 : state ? 3 : 0;
+      targets[row] = kind === "targets" ? (sequence.tokens[position + 1] as number) : -1;
       if (wanted) step.wanted.push({ sequence, position, row });
+      else if (state) hidden++;
     }
-    step.spans.push({ sequence, start, rows });
+    step.spans.push({ sequence, start, rows, hidden });
     step.shape.rows += rows;
   }
 

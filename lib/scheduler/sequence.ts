@@ -3,10 +3,10 @@ import type { PrefixNode } from "./prefix-tree.js";
 
 /**
  * What of a sequence's rows is wanted. `next`: the last row, so that a token can be picked. `targets`: every row but the
- * last, with the token that follows as its target; nothing is generated. `none`: nothing, the positions are to be in the
- * cache.
+ * last, with the token that follows as its target. `states`, `last-state`: the hidden state of every row, or of the last
+ * one, in place of logits. `none`: nothing, the positions are to be in the cache. All but `next` generate nothing.
  */
-export type WantedRows = "next" | "targets" | "none";
+export type WantedRows = "next" | "targets" | "states" | "last-state" | "none";
 
 export interface SequenceRequest {
   /** Unique among the requests alive. */
@@ -32,7 +32,7 @@ export class Sequence {
   readonly wanted: WantedRows;
   readonly priority: number;
   readonly namespace: number;
-  /** All rows of a scored sequence have to run, so cached pages are of no use to it. */
+  /** Where something of every row is wanted, all have to run, and cached pages are of no use. */
   readonly usesCache: boolean;
   readonly promptLength: number;
   readonly maxPositions: number;
@@ -64,7 +64,7 @@ export class Sequence {
     this.wanted = request.wanted ?? "next";
     this.priority = request.priority ?? 0;
     this.namespace = request.namespace ?? 0;
-    this.usesCache = (request.cached ?? true) && this.wanted !== "targets";
+    this.usesCache = (request.cached ?? true) && this.wanted !== "targets" && this.wanted !== "states";
     this.promptLength = request.prompt.length;
     this.maxPositions = Math.max(request.maxPositions, request.prompt.length);
     this.tokens = new Int32Array(this.maxPositions);
@@ -84,7 +84,7 @@ export class Sequence {
 
   /** Positions that a cache may give: a wanted row has to run. */
   get cacheable(): number {
-    return this.length - (this.wanted === "next" ? 1 : 0);
+    return this.length - (this.wanted === "none" ? 0 : 1);
   }
 }
 

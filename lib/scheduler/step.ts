@@ -2,11 +2,12 @@
 import type { StepArrays, StepShape } from "../binding/native.js";
 import type { Sequence } from "./sequence.js";
 
-/** Rows [firstRow, firstRow + rows) belong to `sequence`, from its position `start` on. */
+/** `rows` rows belong to `sequence`, from its position `start` on; the last `hidden` of them want their hidden state. */
 export interface StepSpan {
   sequence: Sequence;
   start: number;
   rows: number;
+  hidden: number;
 }
 
 /** A row whose logits are wanted: index in the step's answers is its index in `Step.wanted`. */
@@ -32,6 +33,8 @@ export interface StepLimits {
   maxRows: number;
   maxWanted: number;
   maxCandidates: number;
+  /** Floats of a row's hidden state. */
+  dim: number;
 }
 
 /** First size of the bias lists; whoever fills them replaces them by larger ones. */
@@ -53,6 +56,7 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     candidateLogits: new Float32Array(limits.maxWanted * limits.maxCandidates),
     logSumExp: new Float32Array(limits.maxWanted),
     targetLogits: new Float32Array(limits.maxWanted),
+    hidden: new Float32Array(limits.maxRows * limits.dim),
     aborts,
     sequenceAborts: new Int32Array(limits.maxSequences).fill(-1),
   };

@@ -8,6 +8,7 @@ import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
+import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
@@ -26,6 +27,8 @@ export interface EngineLoopOptions {
   rowLength: number;
   /** Bytes of a K/V page, as it leaves the cache. */
   pageBytes: number;
+  /** Floats of a hidden state. */
+  dim: number;
   /** Frees the native objects, at the end. */
   release: () => void;
 }
@@ -115,8 +118,8 @@ export class EngineLoop {
   private admit(message: WorkMessage): void {
     const { id, slot } = message;
     if (this.flag(slot, slotWord.abort)) throw createError("ABORTED", "the request was aborted before it started");
-    const { source, contextSize } = this.options_;
-    const work = createWork(message, { source, contextSize, post: (reply) => this.post(reply) });
+    const { source, contextSize, dim } = this.options_;
+    const work = createWork(message, { source, contextSize, dim, post: (reply) => this.post(reply) });
     this.enqueue(id, slot, work);
   }
 
@@ -170,6 +173,7 @@ export class EngineLoop {
     this.scheduler_.commit(performance.now() - started);
     Atomics.add(this.control_, header.steps, 1);
     this.reportPrompts(step);
+    this.advanceEmbeddings(step);
     for (let w = 0; w < step.wanted.length; w++) {
       const { sequence, position } = step.wanted[w] as Step["wanted"][number];
       const request = this.bySequence_.get(sequence.id);
@@ -220,6 +224,25 @@ export class EngineLoop {
       else this.post({ type: "scored", id: request.id, summary: work.summary() });
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
+    }
+  }
+
+  private advanceEmbeddings(step: Step): void {
+    let begin = 0;
+    for (const { sequence, start, rows, hidden } of step.spans) {
+      const end = begin + hidden * this.options_.dim;
+      const states = this.scheduler_.arrays.hidden.subarray(begin, end);
+      begin = end;
+      const request = this.bySequence_.get(sequence.id);
+      if (hidden === 0 || !(request?.work instanceof Embedding)) continue;
+      try {
+        if (!request.work.add(states, start + rows - hidden)) continue;
+        const reply = request.work.result();
+        this.forget(request);
+        this.post(reply);
+      } catch (thrown) {
+        this.fail(request.id, toLutraError(thrown));
+      }
     }
   }
 

@@ -69,6 +69,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
       maxRows,
       maxWanted,
       maxCandidates: limits.maxCandidates,
+      dim: info.dim,
       pages,
       contextSize,
       prefillChunk: limits.prefillChunk,
@@ -87,6 +88,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     contextSize,
     rowLength: info.vocabSize,
     pageBytes,
+    dim: info.dim,
     release: () => release(binding, handles),
   }).serve();
   return {

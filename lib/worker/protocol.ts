@@ -1,6 +1,6 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab } from "../binding/native.js";
+import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab, Pooling } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
@@ -88,6 +88,8 @@ export type ToWorker =
     }
   /** Nobody will use the namespace any more. */
   | { type: "forget"; namespace: number }
+  /** One text to one vector. */
+  | { type: "embed"; id: number; slot: number; prompt: PromptInput; pooling: Pooling; normalize: boolean }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
@@ -126,6 +128,8 @@ export type FromWorker =
   /** `computed` is tokens.length - 1 or more, but for a worker that keeps no K/V. The buffer is transferred. */
   | { type: "exported"; id: number; pages: Uint8Array; computed: number }
   | { type: "imported"; id: number }
+  /** `tokens` of the text; the vector has `dim` floats. */
+  | { type: "embedded"; id: number; vector: Float32Array; tokens: number }
   | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };

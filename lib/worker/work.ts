@@ -1,6 +1,7 @@
 /** What a request asks the engine to do: made from its message, and what sequence the scheduler has to run for it. */
 import { createError } from "../errors.js";
 import type { SequenceRequest } from "../scheduler/index.js";
+import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { encodePrompt } from "./prompt.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
@@ -14,24 +15,30 @@ export class Export {
   ) {}
 }
 
-export type Work = Generation | Scoring | Export;
+export type Work = Generation | Scoring | Embedding | Export;
 
-export type WorkMessage = Extract<ToWorker, { type: "generate" | "score" | "export" }>;
+export type WorkMessage = Extract<ToWorker, { type: "generate" | "score" | "embed" | "export" }>;
 
 export interface WorkOptions {
   source: TextSource;
   contextSize: number;
+  /** Floats of a hidden state. */
+  dim: number;
   post: (message: FromWorker) => void;
 }
 
 /** @throws InvalidOptionError, ContextOverflowError */
 export function createWork(message: WorkMessage, options: WorkOptions): Work {
-  const { source, contextSize, post } = options;
+  const { source, contextSize, dim, post } = options;
   switch (message.type) {
     case "export":
       return new Export(checkLength("session", message.tokens, contextSize), message.namespace);
     case "score":
       return createScoring(message, options);
+    case "embed": {
+      const tokens = checkLength("prompt", encodePrompt(message.prompt, source), contextSize);
+      return new Embedding(message.id, tokens, { ...message, dim });
+    }
     case "generate": {
       const tokens = checkLength("prompt", encodePrompt(message.prompt, source), contextSize);
       return new Generation(message.id, tokens, message, source, post);
@@ -47,6 +54,10 @@ export function sequenceFor(work: Work, contextSize: number): Omit<SequenceReque
   if (work instanceof Export) {
     const { tokens: prompt, namespace } = work;
     return { prompt, namespace, maxPositions: prompt.length, wanted: "none" };
+  }
+  if (work instanceof Embedding) {
+    const { prompt, hidden } = work;
+    return { prompt, maxPositions: prompt.length, wanted: hidden === "all" ? "states" : "last-state" };
   }
   const prompt = work.windows[work.window] as Int32Array;
   return { prompt, maxPositions: prompt.length, wanted: "targets" };

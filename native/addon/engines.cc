@@ -56,7 +56,7 @@ Napi::Value engine_info(const Arguments& arguments) {
 }
 
 // Checks that every array holds what the step reads or writes; the ids and offsets inside are checked by the engine.
-forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays) {
+forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, uint32_t dim) {
   forward::Step step;
   step.rows = static_cast<uint32_t>(integer_property(shape, "rows", 1, kMaxRows));
   step.sequences = static_cast<uint32_t>(integer_property(shape, "sequences", 1, kMaxRows));
@@ -71,7 +71,12 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays) {
       array_property<int32_t>(arrays, "pageTables", static_cast<uint64_t>(step.sequences) * step.page_stride).data;
 
   uint32_t wanted = 0;
-  for (uint32_t i = 0; i < step.rows; ++i) wanted += step.wants[i] != 0;
+  uint64_t hidden = 0;
+  for (uint32_t i = 0; i < step.rows; ++i) {
+    wanted += forward::wants_candidates(step.wants[i]);
+    hidden += step.wants[i] == forward::kHidden;
+  }
+  step.hidden = array_property<float>(arrays, "hidden", hidden * dim).data;
   step.bias_offsets = array_property<int32_t>(arrays, "biasOffsets", wanted + 1).data;
   const auto n_biases = static_cast<uint64_t>(std::max(0, step.bias_offsets[wanted]));
   step.bias_ids = array_property<int32_t>(arrays, "biasIds", n_biases).data;
@@ -97,7 +102,8 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays) {
 
 Napi::Value engine_step(const Arguments& arguments) {
   const auto engine = engine_of(arguments);
-  const forward::Step step = read_step(arguments.object(1, "shape"), arguments.object(2, "arrays"));
+  const uint32_t dim = engine->model().hyper.dim;
+  const forward::Step step = read_step(arguments.object(1, "shape"), arguments.object(2, "arrays"), dim);
   const Entry entry(*engine);
   uint32_t wanted = 0;
   throw_if_failed(engine->run(step, wanted));

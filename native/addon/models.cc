@@ -60,6 +60,7 @@ Napi::Value model_info(const Arguments& arguments) {
   result.Set("hiddenDim", hyper.hidden_dim);
   result.Set("vocabSize", hyper.vocab_size);
   result.Set("contextLength", hyper.context_length);
+  result.Set("pooling", hyper.pooling);
   result.Set("fileBytes", static_cast<double>(model.file_bytes));
   result.Set("weightBytes", static_cast<double>(model.weight_bytes()));
   result.Set("screenedBytes", static_cast<double>(model.head.low_bytes()));

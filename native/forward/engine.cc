@@ -152,7 +152,8 @@ Status Engine::check(const Step& step, uint32_t& wanted) const {
         return bad("pageTables", p, "a page below " + std::to_string(options_.pages), pages[p]);
       }
     }
-    wanted += step.wants[i] != 0;
+    if (step.wants[i] > kHidden) return bad("wants", i, "0, 1, 2 or 3", step.wants[i]);
+    wanted += wants_candidates(step.wants[i]);
   }
   for (uint32_t w = 0; w < wanted; ++w) {
     if (step.bias_offsets[w] < 0 || step.bias_offsets[w + 1] < step.bias_offsets[w]) {

@@ -1,4 +1,5 @@
-// One engine: a model, its K/V pages, scratch, and a thread team. It runs steps: rows of tokens in, candidates out.
+// One engine: a model, its K/V pages, scratch, and a thread team. It runs steps: rows of tokens in, candidates or final
+// hidden states out.
 //
 // Contract: rows of one sequence are contiguous with ascending positions, and everything before a row's position is in
 // the sequence's pages already (from earlier steps or earlier rows). A row's logits depend on its sequence alone: never
@@ -31,7 +32,11 @@ struct EngineOptions {
   base::Isa isa = base::Isa::kScalar;
 };
 
-/// Arrays of one step; all caller-owned. Sizes in brackets; `wanted` is the number of rows with wants != 0.
+/// What a row may want of a step.
+enum Want : uint8_t { kNothing, kLogSumExp, kCandidates, kHidden };
+constexpr bool wants_candidates(uint8_t want) { return want == kLogSumExp || want == kCandidates; }
+
+/// Arrays of one step; all caller-owned. Sizes in brackets; `wanted` is the number of rows that want candidates.
 struct Step {
   uint32_t rows = 0;
   uint32_t sequences = 0;
@@ -40,7 +45,8 @@ struct Step {
   const int32_t* tokens = nullptr;         ///< [rows]
   const int32_t* positions = nullptr;      ///< [rows]
   const int32_t* row_sequences = nullptr;  ///< [rows]
-  const uint8_t* wants = nullptr;          ///< [rows] 1: candidates and log-sum-exp; 2: candidates, see log_sum_exp
+  const uint8_t* wants = nullptr;          ///< [rows] 0: nothing; 1: candidates and log-sum-exp; 2: candidates, see
+                                           ///< log_sum_exp; 3: the final hidden state, without running the head
   const int32_t* targets = nullptr;        ///< [rows] token whose logit is wanted, or -1
   const int32_t* page_tables = nullptr;    ///< [sequences · page_stride]
   const int32_t* bias_offsets = nullptr;   ///< [wanted + 1]
@@ -55,6 +61,7 @@ struct Step {
   float* log_sum_exp = nullptr;       ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
                                       ///< here instead, and the step's logits may not stay readable
   float* target_logits = nullptr;     ///< [wanted], before biases
+  float* hidden = nullptr;            ///< [rows that want 3][dim] hidden states after the output norm, in row order
 };
 
 class Engine {

@@ -1,5 +1,5 @@
-// From the residual stream to candidates: final norm and head for the wanted rows, then per row the target's logit,
-// biases, the k best candidates and the log-sum-exp.
+// From the residual stream to what rows want: the final norm, and for rows that do not want just that, the head, then
+// per row the target's logit, biases, the k best candidates and the log-sum-exp.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -29,8 +29,12 @@ Bias bias_of(const Step& step, uint32_t w) {
 Status Engine::run_head(const Step& step, uint32_t wanted) {
   const model::HyperParameters& hyper = model_->hyper;
   wanted_rows_.clear();
+  float* hidden = step.hidden;
   for (uint32_t row = 0; row < step.rows; ++row) {
-    if (step.wants[row] != 0) wanted_rows_.push_back(row);
+    if (wants_candidates(step.wants[row])) wanted_rows_.push_back(row);
+    if (step.wants[row] != kHidden) continue;
+    kernels_.rms_norm(x_ + static_cast<uint64_t>(row) * hyper.dim, model_->output_norm, hyper.dim, hyper.rms_eps, hidden);
+    hidden += hyper.dim;
   }
   bool screened = false;
   for (uint32_t begin = 0; begin < wanted; begin += options_.max_wanted) {
@@ -62,7 +66,7 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
 // gain nothing: the full product shares the work of taking weights apart, the first stage has it per row.
 bool Engine::screen_row(const Step& step, uint32_t w) {
   const uint32_t row = wanted_rows_[w];
-  if (step.wants[row] != 2 || step.targets[row] >= 0) return false;
+  if (step.wants[row] != kCandidates || step.targets[row] >= 0) return false;
   const size_t first = static_cast<size_t>(w) * step.k;
   float* values = step.candidate_logits + first;
   const HeadScreen::Row out = {bias_of(step, w), logits_, step.candidate_ids + first, values};
@@ -91,7 +95,7 @@ void Engine::reduce_row(const Step& step, uint32_t w, uint32_t row, float* logit
   const uint32_t n_slices = (vocab + kSlice - 1) / kSlice;
   slice_tops_.resize(n_slices, step.k);
   slice_sums_.resize(n_slices);
-  const bool needs_sum = step.wants[row] != 2;
+  const bool needs_sum = step.wants[row] == kLogSumExp;
   team_.parallel_for(n_slices, [&](uint32_t slice, int) {
     const uint32_t begin = slice * kSlice;
     const uint32_t size = std::min(kSlice, vocab - begin);

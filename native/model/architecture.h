@@ -36,6 +36,7 @@ struct HyperParameters {
   uint32_t hidden_dim = 0;  ///< width of the feed-forward layer
   uint32_t vocab_size = 0;
   uint32_t context_length = 0;  ///< tokens the model was trained for
+  const char* pooling = "";     ///< how a text's hidden states become one: "mean", "cls", "last"; empty: not named
   float rms_eps = 0;
   float embedding_scale = 1;
   float attention_scale = 0;  ///< factor on q·k

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "model/architecture.h"
 
@@ -153,6 +154,10 @@ Result<HyperParameters> read_hyper_parameters(const gguf::File& file, const Arch
                   prefix + "expert_count: expected 0 (mixture-of-experts models are not supported), got " +
                       std::to_string(experts.value()));
   }
+  auto pooling = gguf::unsigned_or(file, prefix + "pooling_type", 0, 0, UINT32_MAX);
+  if (!pooling.ok()) return pooling.status();
+  constexpr const char* kPoolings[] = {"", "mean", "cls", "last"};  // 4, "rank", does not give a vector
+  if (pooling.value() < std::size(kPoolings)) hyper.pooling = kPoolings[pooling.value()];
   auto eps = gguf::require_float(file, prefix + "attention.layer_norm_rms_epsilon");
   if (!eps.ok()) return eps.status();
   status = check_positive(prefix + "attention.layer_norm_rms_epsilon", eps.value());

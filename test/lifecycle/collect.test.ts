@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import t from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
-import { loadModel } from "../../dist/esm/index.js";
+import { loadModel, type Model } from "../../dist/esm/index.js";
 import { tinyModel } from "../support/models.js";
 
 setFlagsFromString("--expose-gc");
@@ -42,5 +42,18 @@ t.test("a running request keeps its model", async (t) => {
   const { result } = await startAndForget();
   const timer = setInterval(collect, 5);
   t.equal((await result).tokens.length, 300);
+  clearInterval(timer);
+});
+
+/** The same for embed(): many texts, one after the other. */
+async function embedAndForget(): Promise<{ embedding: ReturnType<Model["embed"]> }> {
+  const model = await loadModel(tinyModel(), { maxSequences: 1 });
+  return { embedding: model.embed(Array.from({ length: 300 }, (_, i) => `text ${i}`)) };
+}
+
+t.test("running embeddings keep their model", async (t) => {
+  const { embedding } = await embedAndForget();
+  const timer = setInterval(collect, 5);
+  t.equal((await embedding).vectors.length, 300);
   clearInterval(timer);
 });

@@ -13,6 +13,14 @@ export interface SessionOptions {
   maxPositions?: number;
   /** Sequences that can run together; feed() uses the first. */
   sequences?: number;
+  /** Room for hidden states. */
+  hiddenRows?: number;
+}
+
+/** What one step gave: an entry a row that wanted candidates, and a row that wanted its hidden state. */
+export interface StepAnswers {
+  candidates: { ids: number[]; logits: number[]; logSumExp: number }[];
+  hidden: Float32Array[];
 }
 
 const maxRows = 512;
@@ -25,16 +33,18 @@ export class NativeSession {
   readonly #pages: number;
   readonly #arrays: StepArrays;
   readonly vocabSize: number;
+  readonly dim: number;
   #position = 0;
 
   constructor(path: string, options: SessionOptions = {}) {
     const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024, sequences = 1 } = options;
     this.#model = binding.modelAcquire(path, 2, new Int32Array(1));
-    this.vocabSize = binding.modelInfo(this.#model).vocabSize;
+    ({ vocabSize: this.vocabSize, dim: this.dim } = binding.modelInfo(this.#model));
     this.#pages = Math.ceil(maxPositions / pagePositions);
     const pages = this.#pages * sequences;
     this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages, isa, kvType });
     this.#arrays = createArrays(pages, sequences);
+    this.#arrays.hidden = new Float32Array((options.hiddenRows ?? maxRows) * this.dim);
   }
 
   /** Goes back to an empty sequence; the pages are written again. */
@@ -82,6 +92,43 @@ export class NativeSession {
     }
   }
 
+  /** One step of the next ids, row i wanting wants[i]. */
+  run(ids: readonly number[], wants: readonly number[]): StepAnswers {
+    for (const [i, id] of ids.entries()) {
+      this.#arrays.tokens[i] = id;
+      this.#arrays.positions[i] = this.#position + i;
+      this.#arrays.sequences[i] = 0;
+      this.#arrays.wants[i] = wants[i] as number;
+    }
+    const shape = { rows: ids.length, sequences: 1, pageStride: this.#pages, k: candidates };
+    const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
+    this.#position += ids.length;
+    const { candidateIds, candidateLogits, logSumExp, hidden } = this.#arrays;
+    return {
+      candidates: Array.from({ length: wanted }, (_, w) => ({
+        ids: [...candidateIds.subarray(w * candidates, (w + 1) * candidates)],
+        logits: [...candidateLogits.subarray(w * candidates, (w + 1) * candidates)],
+        logSumExp: logSumExp[w] as number,
+      })),
+      hidden: wants.filter((want) => want === 3).map((_, row) => hidden.slice(row * this.dim, (row + 1) * this.dim)),
+    };
+  }
+
+  /** The hidden state of each id, fed in steps of at most `chunk` rows. */
+  hiddenStates(ids: readonly number[], chunk: number): Float32Array[] {
+    const states: Float32Array[] = [];
+    for (let begin = 0; begin < ids.length; begin += chunk) {
+      const part = ids.slice(begin, begin + chunk);
+      states.push(
+        ...this.run(
+          part,
+          part.map(() => 3),
+        ).hidden,
+      );
+    }
+    return states;
+  }
+
   /** One step of a row for each sequence, all at the next position. */
   feedTogether(tokens: readonly number[], visit: (sequence: number, logits: Float32Array) => void): void {
     const logits = new Float32Array(this.vocabSize);
@@ -122,6 +169,7 @@ function createArrays(pages: number, sequences: number): StepArrays {
     candidateLogits: new Float32Array(maxRows * candidates),
     logSumExp: new Float32Array(maxRows),
     targetLogits: new Float32Array(maxRows),
+    hidden: new Float32Array(0),
     aborts: new Int32Array(1),
     sequenceAborts: new Int32Array(sequences).fill(-1),
   };

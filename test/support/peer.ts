@@ -1,4 +1,4 @@
-/** Logits of the peer engine for a model file, and distances between two engines' rows of logits. */
+/** Logits and embeddings of the peer engine for a model file, and distances between two engines' rows of logits. */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -6,18 +6,28 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { installedPeer } from "../../bench/compare/peer-folder.mjs";
 
-const script = join(dirname(fileURLToPath(import.meta.url)), "peer-logits.mjs");
+const script = (name: string): string => join(dirname(fileURLToPath(import.meta.url)), name);
 
 /** Why a comparison with the peer cannot run here, or false. */
 export const skipWithoutPeer: string | false =
   installedPeer() === null && "node-llama-cpp is not installed: node bench/compare/install-peer.mjs";
 
+const lastLineOf = (stdout: string): unknown => JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+
+/** One vector a text, pooled as the file names it. */
+export async function peerEmbeddings(path: string, texts: readonly number[][]): Promise<number[][]> {
+  const lists = texts.map((ids) => ids.join(","));
+  const { stdout } = await promisify(execFile)(process.execPath, [script("peer-embedding.mjs"), path, ...lists], {
+    maxBuffer: 1 << 28,
+  });
+  return lastLineOf(stdout) as number[][];
+}
+
 /** One row of logits a position. */
 export async function peerLogits(path: string, ids: readonly number[]): Promise<Float32Array[]> {
   const out = `${path}.logits`;
-  const { stdout } = await promisify(execFile)(process.execPath, [script, out, path, ids.join(",")]);
-  const lastLine = stdout.trim().split("\n").at(-1) ?? "";
-  const { positions, vocabSize } = JSON.parse(lastLine) as { positions: number; vocabSize: number };
+  const { stdout } = await promisify(execFile)(process.execPath, [script("peer-logits.mjs"), out, path, ids.join(",")]);
+  const { positions, vocabSize } = lastLineOf(stdout) as { positions: number; vocabSize: number };
   const bytes = readFileSync(out);
   const all = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   return Array.from({ length: positions }, (_, row) => all.subarray(row * vocabSize, (row + 1) * vocabSize));

@@ -41,9 +41,11 @@ t.test("neighbours of a poisoned request are as if alone", async (t) => {
   const neighbour = model.generate([260, 261, 262], options);
   const poisoned = [model.generate([260, poison], options), model.generate([263, 264, poison], options)];
   const scored = model.perplexity([260, poison, 262, 263]);
-  for (const request of [...poisoned, scored]) {
-    await t.rejects(Promise.resolve(request), { name: "InternalError", code: "E_NONFINITE", message: /not finite/ });
-  }
+  const embedded = (["mean", "last"] as const).map((pooling) => model.embed([[260], [261, poison]], { pooling }));
+  const expected = { name: "InternalError", code: "E_NONFINITE", message: /not finite/ };
+  await Promise.all(
+    [...poisoned, scored, ...embedded].map((request) => t.rejects(Promise.resolve(request), expected)),
+  );
   t.same((await neighbour).tokens, alone.tokens);
   t.same((await model.generate([260, 261, 262], options)).tokens, alone.tokens, "and nothing is left behind");
   await model.dispose();

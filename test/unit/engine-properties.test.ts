@@ -186,7 +186,6 @@ t.test("techniques: today's values load, later ones say so, others are refused",
       await t.rejects(loadModel(tinyModel(), { [field]: value } as object), { code: "INVALID_OPTION", message });
     }
   }
-  await t.rejects(model.embed("a"), { name: "InvalidOptionError", code: "NOT_AVAILABLE" });
 });
 
 t.test("every name of the interface, through import and require", (t) => {

@@ -8,6 +8,7 @@ const defaults: SchedulerOptions = {
   maxRows: 48,
   maxWanted: 6,
   maxCandidates: 8,
+  dim: 4,
   pages: 8,
   contextSize: 128,
   prefillChunk: 37,
@@ -52,6 +53,30 @@ t.test("prompts run in chunks, only the last row is wanted, then one row a step"
   step = scheduler.compose() as Step;
   t.equal(step.shape.rows, 1);
   t.same([scheduler.arrays.tokens[0], scheduler.arrays.positions[0], scheduler.arrays.wants[0]], [7, 50, 1]);
+  t.end();
+});
+
+t.test("hidden states: of every row or of the last one, and no logits", (t) => {
+  const scheduler = create();
+  const { wants } = scheduler.arrays;
+  scheduler.submit({ ...request(1, 20, 0), hidden: "all" });
+  scheduler.submit({ ...request(2, 20, 0), hidden: "last" });
+  const rows = (step: Step) => step.spans.map(({ sequence, start, rows, hidden }) => [sequence.id, start, rows, hidden]);
+  let step = scheduler.compose() as Step;
+  const first = [
+    [1, 0, 20, 20],
+    [2, 0, 17, 0],
+  ];
+  t.same(rows(step), first, "more of them than logits may be wanted");
+  t.same([...wants.subarray(0, 37)], [...Array(20).fill(3), ...Array(17).fill(0)]);
+  scheduler.commit();
+  step = scheduler.compose() as Step;
+  t.same(rows(step), [[2, 17, 3, 1]]);
+  t.same([...wants.subarray(0, 3)], [0, 0, 3]);
+  t.same(step.wanted, []);
+  scheduler.commit();
+  t.equal(scheduler.compose(), null);
+  t.equal(scheduler.arrays.hidden.length, defaults.maxRows * defaults.dim);
   t.end();
 });
 
