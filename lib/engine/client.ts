@@ -27,7 +27,12 @@ export interface RequestSink {
   onFailure(error: LutraError): void;
 }
 
-type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score" | "profile"];
+type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }[
+  | "generate"
+  | "score"
+  | "profile"
+  | "export"
+  | "import"];
 export type RequestMessage = StartMessage extends infer M
   ? M extends unknown
     ? Omit<M, "id" | "slot">
@@ -184,7 +189,8 @@ export class EngineClient {
   }
 
   private send(message: ToWorker): void {
-    this.worker.port.postMessage(message);
+    // The K/V of a session may be hundreds of megabytes: moved, not copied.
+    this.worker.port.postMessage(message, message.type === "import" ? [message.pages.buffer as ArrayBuffer] : []);
   }
 
   private receive(message: FromWorker): void {
@@ -192,7 +198,7 @@ export class EngineClient {
     if (message.type === "load-progress") return;
     const request = this.active_.get(message.id);
     if (request === undefined) return;
-    const last = ["generated", "scored", "profiled", "failed"].includes(message.type);
+    const last = ["generated", "scored", "exported", "imported", "profiled", "failed"].includes(message.type);
     if (last) this.retire(message.id, request);
     // dispose() stops the step by the requests' own abort flags, so theirs may look like aborts.
     const stopped =

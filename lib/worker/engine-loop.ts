@@ -95,6 +95,10 @@ export class EngineLoop {
     }
     try {
       if (message.type === "profile") this.profile(message);
+      // This worker keeps no K/V beyond a request: a history is its tokens alone.
+      else if (message.type === "export")
+        this.post({ type: "exported", id: message.id, pages: new Uint8Array(0), computed: 0 });
+      else if (message.type === "import") this.post({ type: "imported", id: message.id });
       else this.admit(message);
     } catch (thrown) {
       this.fail(message.id, toLutraError(thrown));

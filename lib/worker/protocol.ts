@@ -52,8 +52,30 @@ export type PromptInput =
   | { kind: "pieces"; pieces: string[] };
 
 export type ToWorker =
-  | { type: "generate"; id: number; slot: number; prompt: PromptInput; params: SamplingParams; reportProgress: boolean }
+  | {
+      type: "generate";
+      id: number;
+      slot: number;
+      prompt: PromptInput;
+      params: SamplingParams;
+      reportProgress: boolean;
+      /** Whose K/V it may find: 0 is everybody's, a loaded session has one of its own. */
+      namespace: number;
+    }
   | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
+  /** The K/V of a history; what is missing of it is computed first. */
+  | { type: "export"; id: number; slot: number; tokens: Int32Array; namespace: number }
+  /** K/V of a session file, checked: positions [0, computed) of `tokens`, for requests of this namespace only. */
+  | {
+      type: "import";
+      id: number;
+      slot: number;
+      tokens: Int32Array;
+      computed: number;
+      /** Pages as engineReadPages gives them. Its buffer is transferred. */
+      pages: Uint8Array;
+      namespace: number;
+    }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
@@ -87,6 +109,9 @@ export type FromWorker =
   | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
   | { type: "generated"; id: number; summary: GenerateSummary }
   | { type: "scored"; id: number; summary: ScoreSummary }
+  /** `computed` is tokens.length - 1 or more, but for a worker that keeps no K/V. The buffer is transferred. */
+  | { type: "exported"; id: number; pages: Uint8Array; computed: number }
+  | { type: "imported"; id: number }
   | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };
