@@ -81,7 +81,7 @@ export function encodeHeader(header: SessionHeader): Buffer {
   bytes.writeBigUInt64LE(BigInt(header.fileSize), 16);
   bytes.write(identity.fingerprint, 24, "hex");
   bytes.write(identity.kvCacheType, 56, kvTypeBytes, "latin1");
-  counts.forEach((count, i) => bytes.writeBigUInt64LE(BigInt(count), 64 + 8 * i));
+  counts.forEach((count, i) => void bytes.writeBigUInt64LE(BigInt(count), 64 + 8 * i));
   bytes.set(header.tokensSha256, 128);
   bytes.set(header.pagesSha256, 160);
   bytes.set(sha256(bytes.subarray(0, digestAt)), digestAt);

@@ -7,13 +7,13 @@ import { join } from "node:path";
 import t from "tap";
 import { writeSession } from "../../dist/esm/session/index.js";
 import { compileChild } from "../support/compile-child.js";
-import { identity, imageIn, run, shape, sizes } from "../support/session-saves.js";
+import { identity, imageIn, plainNode, run, shape, sizes } from "../support/session-saves.js";
 
 const folder = t.testdir({ saves: {}, program: {} });
 const saves = join(folder, "saves");
 const file = join(saves, "a.session");
 const child = compileChild("session-child.ts", join(folder, "program"));
-const args = [child, file, "once", shape];
+const command = [...plainNode, child, file, "once", shape];
 
 async function writeOld(): Promise<void> {
   const computed = sizes[1];
@@ -42,7 +42,7 @@ function preload(): string | null {
 const library = preload();
 const skip = library === null && "needs Linux and a C compiler";
 const save = (env: Record<string, string>) =>
-  run(process.execPath, args, { env: { ...process.env, LD_PRELOAD: library ?? "", ...env } });
+  run("env", command.slice(1), { env: { ...process.env, LD_PRELOAD: library ?? "", ...env } });
 
 t.test("every call fails once", { skip }, async (t) => {
   for (const [name, says] of [
@@ -92,7 +92,7 @@ t.test("writes that take less than they were given", { skip }, async (t) => {
 
 t.test("past the limit of a file's size", { skip: process.platform === "win32" }, async (t) => {
   await writeOld();
-  const { stdout } = await run("sh", ["-c", 'ulimit -f 1000; exec "$0" "$@"', process.execPath, ...args]);
+  const { stdout } = await run("sh", ["-c", 'ulimit -f 1000; exec "$0" "$@"', ...command]);
   t.match(JSON.parse(stdout), { name: "SessionFileError", code: "SESSION_IO", message: /larger than allowed/ });
   t.same(readdirSync(saves), ["a.session"]);
   t.equal(await imageIn(file), 1);
@@ -105,7 +105,7 @@ for (const [name, mount, says] of [
   t.test(name, async (t) => {
     // In a mount namespace of its own, so that nothing stays mounted.
     const script = `${mount} "$0" || exit 9; "$@"; ls -A "$0"`;
-    const { code, stdout } = await run("unshare", ["-m", "sh", "-c", script, saves, process.execPath, ...args]);
+    const { code, stdout } = await run("unshare", ["-m", "sh", "-c", script, saves, ...command]);
     if (code !== 0) return t.comment("skipped: a file system cannot be mounted here");
     t.match(JSON.parse(stdout), { name: "SessionFileError", code: "SESSION_IO", message: says });
   });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import t from "tap";
 import { writeSession } from "../../dist/esm/session/index.js";
 import { compileChild } from "../support/compile-child.js";
-import { identity, imageIn, shape, sizes } from "../support/session-saves.js";
+import { identity, imageIn, plainNode, shape, sizes } from "../support/session-saves.js";
 
 const kills = Number(process.env.LUTRA_TEST_KILLS ?? 200);
 const lanes = 2;
@@ -34,7 +34,8 @@ t.test(`${kills} kills`, async (t) => {
     const pages = new Uint8Array((sizes[1] / identity.pagePositions) * identity.pageBytes).fill(1);
     await writeSession(file, { ...one, pages });
     for (let i = 0; i < kills / lanes; i++) {
-      const saver = spawn(process.execPath, [child, file, "loop", shape], { stdio: ["ignore", "pipe", "inherit"] });
+      const command = [...plainNode.slice(1), child, file, "loop", shape];
+      const saver = spawn("env", command, { stdio: ["ignore", "pipe", "inherit"] });
       await started(saver);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * longestMs));
       const gone = new Promise((resolve) => saver.once("exit", resolve));

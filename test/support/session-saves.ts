@@ -28,6 +28,9 @@ export async function imageIn(file: string): Promise<1 | 2> {
   return n;
 }
 
+/** Node as a command line, without the loaders tap gives to every child: they take longer to start than a save takes. */
+export const plainNode = ["env", "-u", "NODE_OPTIONS", process.execPath] as const;
+
 /** Runs a program to its end; null for the code of one that was killed. */
 export function run(
   program: string,
