@@ -1,6 +1,6 @@
 // Session files, class K1: what was written is read back; every flipped bit, cut, foreign identity and false claim is a
 // typed error, and nothing is allocated for a claim.
-import { ftruncateSync, openSync, closeSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { readSession, type SessionIdentity, writeSession } from "../../dist/esm/session/index.js";
@@ -249,26 +249,28 @@ t.test("random headers with a right checksum: an error, or the session itself", 
   t.ok(codes.has("SESSION_MISMATCH") && codes.has("SESSION_CORRUPT"));
 });
 
+/** CPU time of the main thread where the system tells it, so that a busy machine does not count; else the clock. */
+function threadMs(): number {
+  const file = `/proc/self/task/${process.pid}/schedstat`;
+  return existsSync(file) ? Number(readFileSync(file, "utf8").split(" ")[0]) / 1e6 : performance.now();
+}
+
 t.test("the event loop goes on while a large file is written and read", async (t) => {
   const path = join(t.testdir({}), "large.session");
   const pageBytes = 2 << 20;
   const large = { identity: { ...identity, pageBytes }, tokens: new Int32Array(2048), computed: 2048 };
   const pages = new Uint8Array(64 * pageBytes).fill(7);
-  // 128 MiB hashed in one go take 60 ms and more. A busy machine may hold the thread up by itself, so the best of three counts.
-  let best = Infinity;
-  for (let i = 0; i < 3; i++) {
-    let longest = 0;
-    let last = performance.now();
-    const timer = setInterval(() => {
-      const now = performance.now();
-      longest = Math.max(longest, now - last);
-      last = now;
-    }, 1);
-    await writeSession(path, { ...large, pages });
-    const read = await readSession(path, { identity: large.identity, contextSize });
-    clearInterval(timer);
-    t.equal(read.pages.length, pages.length);
-    best = Math.min(best, longest);
-  }
-  t.ok(best < 30, `${best.toFixed(1)} ms without a turn`);
+  let longest = 0;
+  let last = threadMs();
+  const timer = setInterval(() => {
+    const now = threadMs();
+    longest = Math.max(longest, now - last);
+    last = now;
+  }, 1);
+  await writeSession(path, { ...large, pages });
+  const read = await readSession(path, { identity: large.identity, contextSize });
+  clearInterval(timer);
+  t.equal(read.pages.length, pages.length);
+  // 128 MiB hashed in one go take 60 ms and more; a collection of the large heap that tap leaves takes up to 20.
+  t.ok(longest < 40, `${longest.toFixed(1)} ms of work without a turn`);
 });
