@@ -35,6 +35,10 @@ export class BinaryNotFoundError extends LutraError {}
 export class TemplateError extends LutraError {}
 /** A model could not be fetched: the message lists the sources tried. */
 export class PullError extends LutraError {}
+/** A session file cannot be read or written, is damaged, or belongs to another model. */
+export class SessionFileError extends LutraError {}
+/** The session works on another call: one at a time. */
+export class SessionBusyError extends LutraError {}
 /** The worker thread of the engine died; its requests fail, the next load works. */
 export class WorkerLostError extends LutraError {}
 /** A callback of the caller threw; what it threw is the `cause`. */
@@ -79,6 +83,16 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   TEMPLATE_LIMIT: { type: TemplateError, status: 400 },
   INVALID_MESSAGES: { type: InvalidOptionError, status: 400 },
   PULL_FAILED: { type: PullError, status: 502 },
+  SESSION_PATH: { type: SessionFileError, status: 400 },
+  SESSION_NOT_FOUND: { type: SessionFileError, status: 404 },
+  SESSION_IO: { type: SessionFileError, status: 500 },
+  SESSION_BAD_MAGIC: { type: SessionFileError, status: 400 },
+  SESSION_ENDIANNESS: { type: SessionFileError, status: 400 },
+  SESSION_VERSION: { type: SessionFileError, status: 400 },
+  SESSION_TRUNCATED: { type: SessionFileError, status: 400 },
+  SESSION_CORRUPT: { type: SessionFileError, status: 400 },
+  SESSION_MISMATCH: { type: SessionFileError, status: 400 },
+  SESSION_BUSY: { type: SessionBusyError, status: 409 },
   CALLBACK_FAILED: { type: CallbackError, status: 500 },
   WORKER_LOST: { type: WorkerLostError, status: 503 },
   PEER_FAILED: { type: LutraError, status: 500 },

@@ -1,5 +1,5 @@
 /** The public interface of Lutra. */
-export { type GenerateResultStream, loadModel, type Model } from "./engine/index.js";
+export { type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
 export {
   AbortedError,
   BinaryNotFoundError,
@@ -13,6 +13,8 @@ export {
   ModelFileError,
   PullError,
   QueueFullError,
+  SessionBusyError,
+  SessionFileError,
   TemplateError,
   UnsupportedModelError,
   WorkerLostError,
@@ -32,6 +34,7 @@ export type {
   ModelMetrics,
   PerplexityOptions,
   PerplexityResult,
+  SessionOptions,
   SpeculationStats,
   TextPart,
   Timings,

@@ -127,6 +127,11 @@ export interface GenerateResult {
   logprobs?: TokenLogprob[];
 }
 
+export interface SessionOptions {
+  /** A history to start with, e.g. another session's `tokens`. */
+  tokens?: ArrayLike<number>;
+}
+
 export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;

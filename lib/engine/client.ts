@@ -27,7 +27,13 @@ export interface RequestSink {
   onFailure(error: LutraError): void;
 }
 
-type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score" | "embed" | "profile"];
+type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }[
+  | "generate"
+  | "score"
+  | "embed"
+  | "profile"
+  | "export"
+  | "import"];
 export type RequestMessage = StartMessage extends infer M
   ? M extends unknown
     ? Omit<M, "id" | "slot">
@@ -137,6 +143,11 @@ export class EngineClient {
     return this.handleOf(id, slot);
   }
 
+  /** Nothing of this namespace is needed any more. */
+  forget(namespace: number): void {
+    if (this.ended_ === undefined) this.send({ type: "forget", namespace });
+  }
+
   /** Ends the engine: the running step stops at its next layer, every request fails with `reason`. Idempotent. */
   stop(reason: LutraError): Promise<void> {
     this.stopping_ ??= this.stopWorker(reason);
@@ -184,7 +195,8 @@ export class EngineClient {
   }
 
   private send(message: ToWorker): void {
-    this.worker.port.postMessage(message);
+    // The K/V of a session may be hundreds of megabytes: moved, not copied.
+    this.worker.port.postMessage(message, message.type === "import" ? [message.pages.buffer as ArrayBuffer] : []);
   }
 
   private receive(message: FromWorker): void {
@@ -192,7 +204,7 @@ export class EngineClient {
     if (message.type === "load-progress") return;
     const request = this.active_.get(message.id);
     if (request === undefined) return;
-    const last = ["generated", "scored", "embedded", "profiled", "failed"].includes(message.type);
+    const last = ["generated", "scored", "embedded", "exported", "imported", "profiled", "failed"].includes(message.type);
     if (last) this.retire(message.id, request);
     // dispose() stops the step by the requests' own abort flags, so theirs may look like aborts.
     const stopped =

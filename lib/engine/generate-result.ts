@@ -21,8 +21,8 @@ export interface ResultOptions {
   withLogprobs: boolean;
   /** Keeps the model alive while the result is. */
   owner: unknown;
-  /** Called once, with how the request ended. */
-  onEnd: (summary: GenerateSummary | undefined, error: LutraError | undefined) => void;
+  /** Called once, with how the request ended and the tokens it gave. */
+  onEnd: (summary: GenerateSummary | undefined, error: LutraError | undefined, tokens: readonly number[]) => void;
 }
 
 type Waiter = { resolve: (result: IteratorResult<TextPart, undefined>) => void; reject: (error: LutraError) => void };
@@ -217,7 +217,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
   private end(summary: GenerateSummary | undefined, error: LutraError | undefined): void {
     this.ended_ = true;
     this.options_.signal?.removeEventListener("abort", this.onAbort_);
-    this.options_.onEnd(summary, error);
+    this.options_.onEnd(summary, error, this.tokens_);
     this.handle_ = undefined;
     this.options_.owner = undefined;
   }

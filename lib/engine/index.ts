@@ -2,3 +2,4 @@
 export { GenerateResultStream } from "./generate-result.js";
 export { loadModel } from "./load-model.js";
 export { Model } from "./model.js";
+export { Session } from "./session.js";

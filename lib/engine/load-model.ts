@@ -2,6 +2,7 @@
 import { getBinding } from "../binding/index.js";
 import { createError, invalidOption } from "../errors.js";
 import { resolveModel } from "../models/index.js";
+import { stampFile } from "../session/index.js";
 import type { LoadOptions } from "../types.js";
 import { EngineClient } from "./client.js";
 import { resolveLoadOptions } from "./load-options.js";
@@ -23,6 +24,7 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   };
   checkAborted();
   const path = await resolveModel(source, { offline, onPullProgress, signal });
+  const fileStamp = await stampFile(path);
   checkAborted();
   const client = await EngineClient.start({ task: { ...engine, path }, onLoadProgress, signal });
   // Read once here so that a defect of the addon shows at load and not in the first synchronous call.
@@ -33,5 +35,6 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
     kvCacheType: engine.kvCacheType,
     chatTemplate,
     loadMs: performance.now() - started,
+    fileStamp,
   });
 }

@@ -17,8 +17,10 @@ import type {
   ModelMetrics,
   PerplexityOptions,
   PerplexityResult,
+  SessionOptions,
 } from "../types.js";
-import type { FromWorker, GenerateSummary, OperatorTimes, PromptInput } from "../worker/index.js";
+import type { FileStamp } from "../session/index.js";
+import type { FromWorker, GenerateSummary, OperatorTimes } from "../worker/index.js";
 import type { EngineClient } from "./client.js";
 import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
@@ -30,10 +32,11 @@ import {
   type ChatCall,
   checkPrompt,
   checkTokenIds,
+  type PreparedRequest,
   resolveChatCall,
   resolveGenerateCall,
-  type GenerateCall,
 } from "./request-options.js";
+import { createSession, openSession, type Session, type SessionHost } from "./session.js";
 
 export interface ModelOptions {
   path: string;
@@ -41,6 +44,7 @@ export interface ModelOptions {
   kvCacheType: KvCacheType;
   chatTemplate: string | undefined;
   loadMs: number;
+  fileStamp: FileStamp | null;
 }
 
 /** A model nobody holds is stopped, as dispose() would; its running requests hold it. */
@@ -52,6 +56,7 @@ export class Model {
   readonly info: ModelInfo;
   private readonly client_: EngineClient;
   private readonly control_: ControlTokens;
+  private readonly fileStamp_: FileStamp | null;
   private readonly counts_ = { requests: 0, completed: 0, aborted: 0, failed: 0, promptTokens: 0, completionTokens: 0 };
   private disposed_: Promise<void> | undefined;
 
@@ -59,6 +64,7 @@ export class Model {
   constructor(client: EngineClient, options: ModelOptions) {
     this.client_ = client;
     this.info = modelInfo(client.loaded, options);
+    this.fileStamp_ = options.fileStamp;
     this.control_ = { binding: getBinding(), tokenizer: client.loaded.handles.tokenizer, spellings: new Map() };
     abandoned.register(this, client, this);
   }
@@ -80,6 +86,22 @@ export class Model {
       const call = resolveChatCall(options, this.info.vocabSize);
       return { call, prompt: { kind: "pieces", pieces: this.render(messages, call) } };
     });
+  }
+
+  /** A history that grows with every request and can be saved. @throws InvalidOptionError */
+  session(options?: SessionOptions): Session {
+    this.checkAlive();
+    return createSession(this.host(), options);
+  }
+
+  /**
+   * The session that save() wrote, ready to go on without reading its history again. Everything in the file is checked
+   * before any of it reaches the engine, and its K/V answers for this session alone.
+   * @throws SessionFileError, ContextOverflowError, InvalidOptionError, ModelFileError (MODEL_CHANGED)
+   */
+  async loadSession(file: string): Promise<Session> {
+    this.checkAlive();
+    return openSession(this.host(), file);
   }
 
   /** Token ids of a text. `addSpecial` (default true): with the tokens the vocabulary asks for in front and behind. */
@@ -187,17 +209,27 @@ export class Model {
     return renderPieces(template, messages, options, this.control_);
   }
 
-  private run(prepare: () => { call: GenerateCall; prompt: PromptInput }): GenerateResultStream {
-    let prepared: ReturnType<typeof prepare>;
+  private host(): SessionHost {
+    return {
+      client: this.client_,
+      info: this.info,
+      fileStamp: this.fileStamp_,
+      checkAlive: () => this.checkAlive(),
+      run: (prepare) => this.run(prepare),
+    };
+  }
+
+  private run(prepare: () => PreparedRequest): GenerateResultStream {
+    let prepared: PreparedRequest;
     try {
       this.checkAlive();
       prepared = prepare();
     } catch (thrown) {
       return GenerateResultStream.failed(toLutraError(thrown));
     }
-    const { call, prompt } = prepared;
+    const { call, prompt, namespace = 0, onEnd } = prepared;
     const { params, priority, cachePrompt, signal, onPromptProgress } = call;
-    const place = { priority, cached: cachePrompt, namespace: 0 };
+    const place = { priority, cached: cachePrompt, namespace };
     const reportProgress = onPromptProgress !== undefined;
     this.counts_.requests++;
     return new GenerateResultStream(
@@ -208,7 +240,10 @@ export class Model {
         loadMs: this.info.loadMs,
         withLogprobs: params.logprobs >= 0,
         owner: this,
-        onEnd: (summary, error) => this.count(summary, error),
+        onEnd: (summary, error, tokens) => {
+          this.count(summary, error);
+          onEnd?.(tokens, error === undefined && summary?.finishReason !== "abort");
+        },
       },
     );
   }

@@ -19,6 +19,15 @@ export interface ChatCall extends GenerateCall {
   chatTemplateKwargs: Record<string, unknown> | undefined;
 }
 
+/** A request ready to be posted. */
+export interface PreparedRequest {
+  call: GenerateCall;
+  prompt: PromptInput;
+  namespace?: number;
+  /** Called once: what was generated, and whether the request came to its own end. */
+  onEnd?: (generated: readonly number[], completed: boolean) => void;
+}
+
 const chatNames = ["chatTemplate", "chatTemplateKwargs"];
 
 export function resolveGenerateCall(options: unknown, vocabSize: number): GenerateCall {
