@@ -35,7 +35,7 @@ export class BinaryNotFoundError extends LutraError {}
 export class TemplateError extends LutraError {}
 /** A model could not be fetched: the message lists the sources tried. */
 export class PullError extends LutraError {}
-/** The worker thread of the engine died; its requests fail, the next load works. */
+/** The worker thread of a request died. Its requests fail; a new thread takes its place, unless that keeps happening. */
 export class WorkerLostError extends LutraError {}
 /** A callback of the caller threw; what it threw is the `cause`. */
 export class CallbackError extends LutraError {}

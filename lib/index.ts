@@ -32,6 +32,8 @@ export type {
   SpeculationStats,
   TextPart,
   Timings,
+  TokenizeBatchOptions,
+  TokenizeOptions,
   TokenLogprob,
   Usage,
 } from "./types.js";

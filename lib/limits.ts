@@ -7,10 +7,20 @@ export const limits = {
   defaultMaxSequences: 4,
   maxMaxSequences: 64,
   maxThreads: 256,
+  maxReplicas: 16,
   /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
   prefillChunk: 256,
   /** Requests that wait for admission. */
   maxQueuedRequests: 512,
+  /** A longer prompt (UTF-16 units) is encoded outside the engine's thread. */
+  maxInlineText: 16 << 10,
+  /** Chats and long texts, of all models, that wait for a thread to encode them. */
+  maxShortTasks: 1024,
+  /** How long a thread that encodes texts is kept without one: starting it costs 60 ms of CPU, keeping it 8 MB. */
+  shortTaskIdleMs: 10_000,
+  /** Losses of a replica's worker thread, within `workerLossWindowMs`, that end the model instead of a new start. */
+  maxWorkerLosses: 3,
+  workerLossWindowMs: 60_000,
   /** Parts a slow reader may leave unread before its sequence pauses. */
   maxUnreadTokens: 256,
   /** Candidates native code returns for a row. */

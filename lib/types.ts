@@ -2,11 +2,13 @@
 import type { Isa, KvCacheType } from "./binding/native.js";
 
 export interface LoadOptions {
-  /** Threads of the native team, including the engine worker's own; default: what affinity and cgroup quota allow. */
+  /** Threads of a replica's native team, including its worker's own; default: its share of what affinity and cgroup quota allow. */
   threads?: number;
+  /** Engines on one copy of the weights, each with its own worker thread, keys and values; default 1. */
+  replicas?: number;
   /** Tokens of prompt and answer together that one request may hold. */
   contextSize?: number;
-  /** Requests that run at once; more wait. Default 4, fewer where their K/V would take more than half of the free memory. */
+  /** Requests that run at once on a replica; more wait. Default 4, fewer where all K/V would take more than half of the free memory. */
   maxSequences?: number;
   /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
   kvCacheType?: KvCacheType;
@@ -114,6 +116,17 @@ export interface GenerateResult {
   logprobs?: TokenLogprob[];
 }
 
+export interface TokenizeOptions {
+  /** With the tokens the vocabulary asks for in front and behind; default true. */
+  addSpecial?: boolean;
+  /** Text that spells a control token becomes that token. */
+  parseSpecial?: boolean;
+}
+
+export interface TokenizeBatchOptions extends TokenizeOptions {
+  signal?: AbortSignal;
+}
+
 export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;
@@ -162,8 +175,11 @@ export interface ModelInfo {
   contextLength: number;
   /** Tokens one request may hold here. */
   contextSize: number;
+  /** Requests that run at once on one replica. */
   maxSequences: number;
+  /** Of one replica. */
   threads: number;
+  replicas: number;
   isa: Isa;
   kvCacheType: KvCacheType;
   fileBytes: number;

@@ -11,6 +11,7 @@ const names = [
   "threads",
   "contextSize",
   "maxSequences",
+  "replicas",
   "isa",
   "chatTemplate",
   "onLoadProgress",
@@ -21,7 +22,9 @@ const names = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 export interface ResolvedLoadOptions {
+  /** Of each replica. */
   threads: number;
+  replicas: number;
   /** 0: the default, which depends on the model. */
   contextSize: number;
   /** 0: the default, or fewer when memory is short. */
@@ -78,8 +81,11 @@ function checkIsa(value: unknown): Isa {
 export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
   const given = readOptions(options, names);
   checkTechniques(given);
+  const replicas = checkInteger("replicas", given["replicas"], 1, limits.maxReplicas) ?? 1;
+  const threads = checkInteger("threads", given["threads"], 1, limits.maxThreads);
   return {
-    threads: checkInteger("threads", given["threads"], 1, limits.maxThreads) ?? getBinding().cpu().threads,
+    threads: threads ?? Math.max(1, Math.floor(getBinding().cpu().threads / replicas)),
+    replicas,
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
     maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
     isa: checkIsa(given["isa"]),

@@ -4,7 +4,8 @@ import { limits } from "../limits.js";
 import { generateOptionNames, readOptions, resolveSampling, type SamplingParams } from "../sampling/index.js";
 import type { ChatOptions, GenerateOptions } from "../types.js";
 import type { PromptInput } from "../worker/index.js";
-import { checkText } from "./load-options.js";
+import type { EncodeFlags } from "./text.js";
+import { checkFlag, checkSignal, checkText } from "./load-options.js";
 
 export interface GenerateCall {
   params: SamplingParams;
@@ -30,6 +31,19 @@ export function resolveChatCall(options: unknown, vocabSize: number): ChatCall {
   return { ...toCall(given, vocabSize), chatTemplate, chatTemplateKwargs };
 }
 
+/** Of tokenize(), and of tokenizeBatch(), which alone knows `signal`. */
+export function resolveEncodeCall(
+  options: unknown,
+  names: readonly string[],
+): EncodeFlags & { signal: AbortSignal | undefined } {
+  const given = readOptions(options, names);
+  return {
+    addSpecial: checkFlag("addSpecial", given["addSpecial"]) ?? true,
+    parseSpecial: checkFlag("parseSpecial", given["parseSpecial"]) ?? false,
+    signal: checkSignal(given["signal"]),
+  };
+}
+
 /** `given` was read already: a getter cannot answer differently here and in resolveSampling. */
 function toCall(given: Record<string, unknown>, vocabSize: number): GenerateCall {
   const params = resolveSampling(given, { vocabSize, alsoKnown: chatNames });
@@ -37,14 +51,14 @@ function toCall(given: Record<string, unknown>, vocabSize: number): GenerateCall
   return { params, signal, onPromptProgress };
 }
 
-/** A copy of a caller's list; null when it is none, or cannot be read (a proxy, a detached buffer). */
-function copyList(field: string, tokens: unknown): unknown[] | null {
+/** A copy of a caller's list of token ids or of texts; null when it is none, or cannot be read (a proxy, a detached buffer). */
+export function copyList(field: string, tokens: unknown): unknown[] | null {
   try {
     const isList = Array.isArray(tokens) || (ArrayBuffer.isView(tokens) && !(tokens instanceof DataView));
     if (!isList) return null;
     // Looked at before copying: an array of 2^32 holes costs its maker nothing.
     if ((tokens as ArrayLike<unknown>).length > limits.maxContextSize)
-      throw invalidOption(field, `at most ${limits.maxContextSize} token ids`, tokens);
+      throw invalidOption(field, `at most ${limits.maxContextSize} elements`, tokens);
     return Array.from(tokens as ArrayLike<unknown>);
   } catch (thrown) {
     if (thrown instanceof InvalidOptionError) throw thrown;
@@ -65,6 +79,16 @@ export function checkTokenIds(field: string, tokens: unknown, vocabSize: number)
     ids[i] = id as number;
   });
   return ids;
+}
+
+/** A copy of a caller's texts. */
+export function checkTexts(field: string, texts: unknown): string[] {
+  const list = copyList(field, texts);
+  if (list === null) throw invalidOption(field, "an array of strings", texts);
+  list.forEach((text, i) => {
+    if (typeof text !== "string") throw invalidOption(`${field}[${i}]`, "a string", text);
+  });
+  return list as string[];
 }
 
 export function checkPrompt(field: string, prompt: unknown, vocabSize: number, parseSpecial: boolean): PromptInput {

@@ -28,13 +28,14 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
   const started = performance.now();
-  const { path, isa, threads, kvCacheType, control, port } = task;
+  const { isa, threads, kvCacheType, control, port } = task;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
     port.postMessage({ type: "load-progress", ...last });
   };
-  const model = binding.modelAcquire(path, threads, control, onProgress);
+  const model =
+    task.model === 0 ? binding.modelAcquire(task.path, threads, control, onProgress) : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
   // The end is always reported, for a shared copy too, whose load reports nothing.
@@ -56,7 +57,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     task.maxSequences ||
     (task.contextSize
       ? limits.defaultMaxSequences
-      : fittingSequences(sequenceBytes, binding.cpu().availableMemoryBytes));
+      : fittingSequences(sequenceBytes, binding.cpu().availableMemoryBytes / task.replicas));
   const pages = pageStride * maxSequences;
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(
