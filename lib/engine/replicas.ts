@@ -115,8 +115,8 @@ export class Replicas {
 
   private async stopAll(reason: LutraError): Promise<void> {
     this.ended_ = reason;
-    await Promise.all([this.text.close(reason), ...this.replicas_.map((each) => each.stop(reason))]);
     getBinding().modelRelease(this.model_);
+    await Promise.all([this.text.close(reason), ...this.replicas_.map((each) => each.stop(reason))]);
   }
 
   private send(message: RequestMessage, sink: RequestSink, affinity: number): RequestHandle {

@@ -121,7 +121,7 @@ t.test("a thread that ends while it starts again ends the model", async (t) => {
   const request = (): Promise<unknown> =>
     model.generate("a", { maxTokens: 1 }).then(
       () => "answered",
-      (error) => error.code,
+      (error: unknown) => (error as { code: string }).code,
     );
   await endEngine(model);
   const outcome = request();
