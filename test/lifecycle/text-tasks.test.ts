@@ -73,7 +73,7 @@ t.test("dispose at many instants", async (t) => {
 t.test("leaving the loop before the prompt is encoded", async (t) => {
   const model = await load();
   const results = Array.from({ length: 4 }, () => model.chat(messages, { chatTemplate: slowTemplate }));
-  for (const result of results) await result.return();
+  await Promise.all(results.map((result) => result.return()));
   for (const result of results) t.match(await result, { finishReason: "abort", tokens: [] });
   t.equal(model.metrics().aborted, 4);
   await model.dispose();
