@@ -39,7 +39,7 @@ export class PullError extends LutraError {}
 export class SessionFileError extends LutraError {}
 /** The session works on another call: one at a time. */
 export class SessionBusyError extends LutraError {}
-/** The worker thread of the engine died; its requests fail, the next load works. */
+/** The worker thread of a request died. Its requests fail; a new thread takes its place, unless that keeps happening. */
 export class WorkerLostError extends LutraError {}
 /** A callback of the caller threw; what it threw is the `cause`. */
 export class CallbackError extends LutraError {}

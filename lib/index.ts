@@ -38,6 +38,8 @@ export type {
   SpeculationStats,
   TextPart,
   Timings,
+  TokenizeBatchOptions,
+  TokenizeOptions,
   TokenLogprob,
   Usage,
 } from "./types.js";

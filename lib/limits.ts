@@ -10,12 +10,25 @@ export const limits = {
   maxMaxSequences: 64,
   maxKvCacheTokens: 1 << 26,
   maxThreads: 256,
+  maxReplicas: 16,
   /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
   prefillChunk: 256,
   /** Request priorities are whole numbers from its negative to it. */
   maxPriority: 100,
   /** Requests that wait for admission. */
   maxQueuedRequests: 512,
+  /**
+   * A longer prompt (UTF-16 units) is encoded outside the engine's thread, whose steps would wait: this much takes 0.3 ms,
+   * as the detour does; four times as much 1.4 ms, 256 KiB 18 ms.
+   */
+  maxInlineText: 16 << 10,
+  /** Chats and long texts, of all models, that wait for a thread to encode them. */
+  maxShortTasks: 1024,
+  /** How long a thread that encodes texts is kept without one: starting it costs 56 ms of CPU, keeping it 11 MB. */
+  shortTaskIdleMs: 10_000,
+  /** Losses of a replica's worker thread, within `workerLossWindowMs`, that end the model instead of a new start. */
+  maxWorkerLosses: 3,
+  workerLossWindowMs: 60_000,
   /** Parts a slow reader may leave unread before its sequence pauses. */
   maxUnreadTokens: 256,
   /** Texts of one embed() call. */

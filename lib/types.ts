@@ -2,11 +2,13 @@
 import type { Isa, KvCacheType, Pooling } from "./binding/native.js";
 
 export interface LoadOptions {
-  /** Threads of the native team, including the engine worker's own; default: what affinity and cgroup quota allow. */
+  /** Threads of a replica's native team, including its worker's own; default: its share of what affinity and cgroup quota allow. */
   threads?: number;
+  /** Engines on one copy of the weights, each with its own worker thread, keys and values; default 1. */
+  replicas?: number;
   /** Tokens of prompt and answer together that one request may hold. */
   contextSize?: number;
-  /** Requests that run at once; more wait. Default 16. */
+  /** Requests that run at once on a replica; more wait. Default 16. */
   maxSequences?: number;
   /**
    * Positions whose keys and values are kept in all: of running requests, which take them as they grow, and of prefixes that
@@ -132,6 +134,17 @@ export interface SessionOptions {
   tokens?: ArrayLike<number>;
 }
 
+export interface TokenizeOptions {
+  /** With the tokens the vocabulary asks for in front and behind; default true. */
+  addSpecial?: boolean;
+  /** Text that spells a control token becomes that token. */
+  parseSpecial?: boolean;
+}
+
+export interface TokenizeBatchOptions extends TokenizeOptions {
+  signal?: AbortSignal;
+}
+
 export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;
@@ -204,8 +217,11 @@ export interface ModelInfo {
   pooling: Pooling;
   /** Tokens one request may hold here. */
   contextSize: number;
+  /** Requests that run at once on one replica. */
   maxSequences: number;
+  /** Of one replica. */
   threads: number;
+  replicas: number;
   isa: Isa;
   kvCacheType: KvCacheType;
   fileBytes: number;

@@ -141,6 +141,8 @@ export interface NativeBinding {
     control: Int32Array,
     onProgress?: (done: number, total: number) => void,
   ): number;
+  /** Another handle of the same weights, which belongs to the calling thread; no file is opened. */
+  modelShare(handle: number): number;
   modelRelease(handle: number): void;
   modelInfo(handle: number): NativeModelInfo;
   /** A tokenizer handle of the model's own vocabulary; released like any other. */

@@ -57,6 +57,8 @@ export interface EngineStartOptions {
   task: Omit<EngineTask, "port" | "control">;
   onLoadProgress: ((progress: { loadedBytes: number; totalBytes: number }) => void) | undefined;
   signal: AbortSignal | undefined;
+  /** The loaded engine's thread ended by itself. Its requests are failing with this error. */
+  onLost: (error: LutraError) => void;
 }
 
 export class EngineClient {
@@ -69,9 +71,16 @@ export class EngineClient {
   private stopping_: Promise<void> | undefined;
   private ended_: LutraError | undefined;
   private acknowledgeStop_: () => void = () => {};
+  private readonly onLost_: (error: LutraError) => void;
 
-  private constructor(worker: EngineWorker, control: Int32Array, loaded: LoadedEngine) {
+  private constructor(
+    worker: EngineWorker,
+    control: Int32Array,
+    loaded: LoadedEngine,
+    onLost: (error: LutraError) => void,
+  ) {
     this.worker = worker;
+    this.onLost_ = onLost;
     this.control = control;
     this.loaded = loaded;
     worker.port.on("message", (message: FromWorker) => this.receive(message));
@@ -105,7 +114,7 @@ export class EngineClient {
         onMessage(left.message as FromWorker);
       }
       if (callbackError === undefined && reply.ok && !signal?.aborted)
-        return new EngineClient(worker, control, reply.engine);
+        return new EngineClient(worker, control, reply.engine, options.onLost);
       forgetControl(control);
       await worker.terminate();
       worker.port.close();
@@ -223,12 +232,10 @@ export class EngineClient {
   private workerEnded(code: number): void {
     this.acknowledgeStop_();
     if (this.stopping_ !== undefined) return;
-    const lost = createError(
-      "WORKER_LOST",
-      `the engine's worker thread ended (exit code ${code}); load the model again`,
-    );
+    const lost = createError("WORKER_LOST", `the engine's worker thread ended (exit code ${code})`);
     this.ended_ = lost;
     void this.stop(lost);
+    this.onLost_(lost);
   }
 
   private failAll(error: LutraError): void {

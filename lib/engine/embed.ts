@@ -8,8 +8,9 @@ import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
 import type { EmbedOptions, EmbedResult, ModelInfo } from "../types.js";
 import type { FromWorker, PromptInput } from "../worker/index.js";
-import type { EngineClient, RequestHandle } from "./client.js";
+import type { RequestHandle } from "./client.js";
 import { checkFlag, checkSignal } from "./load-options.js";
+import type { Replicas } from "./replicas.js";
 import { checkPrompt, copyList } from "./request-options.js";
 
 interface Text {
@@ -26,7 +27,7 @@ interface Manner {
 const names = ["pooling", "normalize", "signal"] as const satisfies readonly (keyof EmbedOptions)[];
 
 export async function embedTexts(
-  client: EngineClient,
+  engines: Replicas,
   texts: unknown,
   options: unknown,
   info: ModelInfo,
@@ -35,13 +36,13 @@ export async function embedTexts(
   const pooling = checkPooling(given["pooling"]) ?? info.pooling;
   const normalize = checkFlag("normalize", given["normalize"]) ?? true;
   const signal = checkSignal(given["signal"]);
-  const call = new EmbedCall(client, readTexts(texts, info.vocabSize), { pooling, normalize });
+  const call = new EmbedCall(engines, readTexts(texts, info.vocabSize), { pooling, normalize });
   const onAbort = (): void => call.stop(createError("ABORTED", "embed() was aborted by its signal", { cause: signal?.reason }));
   if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     // Twice what can run at once: when a text is done, the next one is in the worker's queue already.
-    return await call.run(2 * info.maxSequences);
+    return await call.run(2 * info.maxSequences * info.replicas);
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
@@ -71,7 +72,7 @@ function readText(field: string, text: unknown, vocabSize: number): Text {
 }
 
 class EmbedCall {
-  private readonly client_: EngineClient;
+  private readonly engines_: Replicas;
   private readonly texts_: readonly Text[];
   private readonly manner_: Manner;
   private readonly vectors_: Float32Array[];
@@ -81,8 +82,8 @@ class EmbedCall {
   private readonly inFlight_ = new Set<RequestHandle>();
   private error_: LutraError | undefined;
 
-  constructor(client: EngineClient, texts: readonly Text[], manner: Manner) {
-    this.client_ = client;
+  constructor(engines: Replicas, texts: readonly Text[], manner: Manner) {
+    this.engines_ = engines;
     this.texts_ = texts;
     this.manner_ = manner;
     this.vectors_ = new Array<Float32Array>(texts.length);
@@ -128,7 +129,7 @@ class EmbedCall {
         const onMessage = (message: FromWorker): void => {
           if (message.type === "embedded") resolve(message);
         };
-        handle = this.client_.submit({ type: "embed", prompt, ...this.manner_ }, { onMessage, onFailure: reject });
+        handle = this.engines_.submit({ type: "embed", prompt, ...this.manner_ }, { onMessage, onFailure: reject });
         this.inFlight_.add(handle);
       });
     } finally {

@@ -25,6 +25,16 @@ export interface ResultOptions {
   onEnd: (summary: GenerateSummary | undefined, error: LutraError | undefined, tokens: readonly number[]) => void;
 }
 
+const nothingComputed: GenerateSummary = {
+  finishReason: "abort",
+  promptTokens: 0,
+  cachedTokens: 0,
+  completionTokens: 0,
+  decodeSteps: 0,
+  promptMs: 0,
+  predictedMs: 0,
+};
+
 type Waiter = { resolve: (result: IteratorResult<TextPart, undefined>) => void; reject: (error: LutraError) => void };
 
 export class GenerateResultStream implements AsyncIterableIterator<TextPart, undefined>, PromiseLike<GenerateResult> {
@@ -200,6 +210,8 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
   }
 
   private fail(error: LutraError, summary?: GenerateSummary): void {
+    // The reader left before the engine had the request.
+    if (error.code === "ABORTED" && this.left_ && summary === undefined) return this.complete(nothingComputed);
     const reported =
       error.code === "ABORTED" && !(error as AbortedError).partial && this.options_.signal?.aborted
         ? this.abortedError()

@@ -1,12 +1,11 @@
-/** loadModel: options → file → worker → Model. */
-import { getBinding } from "../binding/index.js";
+/** loadModel: options → file → workers → Model. */
 import { createError, invalidOption } from "../errors.js";
 import { resolveModel } from "../models/index.js";
 import { stampFile } from "../session/index.js";
 import type { LoadOptions } from "../types.js";
-import { EngineClient } from "./client.js";
 import { resolveLoadOptions } from "./load-options.js";
 import { Model } from "./model.js";
+import { Replicas } from "./replicas.js";
 
 /**
  * Loads a model: a built-in name (pulled when it is not in the cache), a path, or `hf:user/repo:file`.
@@ -26,10 +25,8 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   const path = await resolveModel(source, { offline, onPullProgress, signal });
   const fileStamp = await stampFile(path);
   checkAborted();
-  const client = await EngineClient.start({ task: { ...engine, path }, onLoadProgress, signal });
-  // Read once here so that a defect of the addon shows at load and not in the first synchronous call.
-  getBinding();
-  return new Model(client, {
+  const engines = await Replicas.start({ task: { ...engine, path }, onLoadProgress, signal });
+  return new Model(engines, {
     path,
     isa: engine.isa,
     kvCacheType: engine.kvCacheType,

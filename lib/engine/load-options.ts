@@ -12,6 +12,7 @@ const names = [
   "contextSize",
   "maxSequences",
   "kvCacheTokens",
+  "replicas",
   "isa",
   "chatTemplate",
   "onLoadProgress",
@@ -22,7 +23,9 @@ const names = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 export interface ResolvedLoadOptions {
+  /** Of each replica. */
   threads: number;
+  replicas: number;
   /** 0: the default, which depends on the model. */
   contextSize: number;
   /** 0: the default. */
@@ -81,8 +84,11 @@ function checkIsa(value: unknown): Isa {
 export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
   const given = readOptions(options, names);
   checkTechniques(given);
+  const replicas = checkInteger("replicas", given["replicas"], 1, limits.maxReplicas) ?? 1;
+  const threads = checkInteger("threads", given["threads"], 1, limits.maxThreads);
   return {
-    threads: checkInteger("threads", given["threads"], 1, limits.maxThreads) ?? getBinding().cpu().threads,
+    threads: threads ?? Math.max(1, Math.floor(getBinding().cpu().threads / replicas)),
+    replicas,
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
     maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
     kvCacheTokens: checkInteger("kvCacheTokens", given["kvCacheTokens"], 1, limits.maxKvCacheTokens) ?? 0,

@@ -12,7 +12,7 @@ export interface InfoOptions {
   loadMs: number;
 }
 
-export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo {
+export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replicas: number }): ModelInfo {
   const { info, vocab, contextSize, maxSequences, threads } = loaded;
   const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
   const warnings = [...info.warnings];
@@ -35,6 +35,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions): ModelInfo
     contextSize,
     maxSequences,
     threads,
+    replicas: options.replicas,
     isa: options.isa,
     kvCacheType: options.kvCacheType,
     fileBytes: info.fileBytes,

@@ -1,7 +1,7 @@
 /** A loaded model: every method of the public interface that works on one. */
-import { getBinding, type Isa } from "../binding/index.js";
+import type { Isa } from "../binding/index.js";
 import type { KvCacheType } from "../binding/native.js";
-import { missingTemplate } from "../chat/index.js";
+import { checkKwargs, checkMessages, missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
 import { readOptions } from "../sampling/index.js";
 import { header } from "../worker/index.js";
@@ -18,22 +18,25 @@ import type {
   PerplexityOptions,
   PerplexityResult,
   SessionOptions,
+  TokenizeBatchOptions,
+  TokenizeOptions,
 } from "../types.js";
 import type { FileStamp } from "../session/index.js";
 import type { FromWorker, GenerateSummary, OperatorTimes } from "../worker/index.js";
-import type { EngineClient } from "./client.js";
-import { type ControlTokens, renderPieces } from "./chat-prompt.js";
 import { GenerateResultStream } from "./generate-result.js";
 import { embedTexts } from "./embed.js";
 import { checkFlag } from "./load-options.js";
 import { modelInfo } from "./model-info.js";
 import { scorePerplexity } from "./perplexity.js";
+import type { ChatPrompt, Replicas } from "./replicas.js";
 import {
   type ChatCall,
   checkPrompt,
+  checkTexts,
   checkTokenIds,
   type PreparedRequest,
   resolveChatCall,
+  resolveEncodeCall,
   resolveGenerateCall,
 } from "./request-options.js";
 import { createSession, openSession, type Session, type SessionHost } from "./session.js";
@@ -48,25 +51,23 @@ export interface ModelOptions {
 }
 
 /** A model nobody holds is stopped, as dispose() would; its running requests hold it. */
-const abandoned = new FinalizationRegistry<EngineClient>((client) => {
-  void client.stop(disposedError());
+const abandoned = new FinalizationRegistry<Replicas>((engines) => {
+  void engines.stop(disposedError());
 });
 
 export class Model {
   readonly info: ModelInfo;
-  private readonly client_: EngineClient;
-  private readonly control_: ControlTokens;
+  private readonly engines_: Replicas;
   private readonly fileStamp_: FileStamp | null;
   private readonly counts_ = { requests: 0, completed: 0, aborted: 0, failed: 0, promptTokens: 0, completionTokens: 0 };
   private disposed_: Promise<void> | undefined;
 
   /** @internal */
-  constructor(client: EngineClient, options: ModelOptions) {
-    this.client_ = client;
-    this.info = modelInfo(client.loaded, options);
+  constructor(engines: Replicas, options: ModelOptions) {
+    this.engines_ = engines;
+    this.info = modelInfo(engines.loaded, { ...options, replicas: engines.size });
     this.fileStamp_ = options.fileStamp;
-    this.control_ = { binding: getBinding(), tokenizer: client.loaded.handles.tokenizer, spellings: new Map() };
-    abandoned.register(this, client, this);
+    abandoned.register(this, engines, this);
   }
 
   /**
@@ -80,11 +81,14 @@ export class Model {
     });
   }
 
-  /** Answers a conversation, rendered by the model's chat template. Control tokens spelled in a content stay text. */
+  /**
+   * Answers a conversation, rendered by the model's chat template, off this thread. Control tokens spelled in a content
+   * stay text.
+   */
   chat(messages: ChatMessage[], options?: ChatOptions): GenerateResultStream {
     return this.run(() => {
       const call = resolveChatCall(options, this.info.vocabSize);
-      return { call, prompt: { kind: "pieces", pieces: this.render(messages, call) } };
+      return { call, prompt: this.chatPrompt(messages, call) };
     });
   }
 
@@ -101,17 +105,26 @@ export class Model {
    */
   async loadSession(file: string): Promise<Session> {
     this.checkAlive();
-    return openSession(this.host(), file);
+    // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
+    return await openSession(this.host(), file);
   }
 
-  /** Token ids of a text. `addSpecial` (default true): with the tokens the vocabulary asks for in front and behind. */
-  tokenize(text: string, options?: { addSpecial?: boolean; parseSpecial?: boolean }): number[] {
+  /** Token ids of a text, encoded on this thread. */
+  tokenize(text: string, options?: TokenizeOptions): number[] {
     this.checkAlive();
     if (typeof text !== "string") throw invalidOption("text", "a string", text);
-    const given = readOptions(options, ["addSpecial", "parseSpecial"]);
-    const addSpecial = checkFlag("addSpecial", given["addSpecial"]) ?? true;
-    const parseSpecial = checkFlag("parseSpecial", given["parseSpecial"]) ?? false;
-    return Array.from(getBinding().encode(this.client_.loaded.handles.tokenizer, text, addSpecial, parseSpecial));
+    return Array.from(this.engines_.text.encode(text, resolveEncodeCall(options, ["addSpecial", "parseSpecial"])));
+  }
+
+  /**
+   * Token ids of many texts, in their order, encoded off this thread. An error names the text: `texts[3]: …`.
+   * @throws InvalidOptionError, AbortedError, QueueFullError, DisposedError, WorkerLostError
+   */
+  async tokenizeBatch(texts: readonly string[], options?: TokenizeBatchOptions): Promise<Int32Array[]> {
+    this.checkAlive();
+    const { signal, ...flags } = resolveEncodeCall(options, ["addSpecial", "parseSpecial", "signal"]);
+    // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
+    return await this.engines_.text.encodeBatch(checkTexts("texts", texts), flags, signal);
   }
 
   /** Text of token ids; ill-formed bytes become U+FFFD. @throws InvalidOptionError (INVALID_TOKEN) */
@@ -119,14 +132,13 @@ export class Model {
     this.checkAlive();
     const ids = checkTokenIds("tokens", tokens, this.info.vocabSize);
     const showSpecial = checkFlag("showSpecial", readOptions(options, ["showSpecial"])["showSpecial"]) ?? false;
-    const bytes = getBinding().decode(this.client_.loaded.handles.tokenizer, ids, showSpecial);
-    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+    return this.engines_.text.decode(ids, showSpecial);
   }
 
   /** How well the model predicts a text. Token ids are scored as one sequence, a text in windows of the context size. */
   async perplexity(text: string | ArrayLike<number>, options?: PerplexityOptions): Promise<PerplexityResult> {
     this.checkAlive();
-    return scorePerplexity(this.client_, text, options, this.info);
+    return await scorePerplexity(this.engines_, text, options, this.info);
   }
 
   /**
@@ -138,28 +150,31 @@ export class Model {
   async embed(texts: EmbedInput, options?: EmbedOptions): Promise<EmbedResult> {
     this.checkAlive();
     // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
-    const result = await embedTexts(this.client_, texts, options, this.info);
+    const result = await embedTexts(this.engines_, texts, options, this.info);
     return result;
   }
 
-  /** Bytes that this model holds. */
+  /** Bytes that this model holds: one copy of the weights, and what each replica has of its own. */
   estimate(): MemoryEstimate {
-    const { info, kvBytes, scratchBytes } = this.client_.loaded;
-    const weightsBytes = info.weightBytes;
+    const { size, loaded } = this.engines_;
+    const weightsBytes = loaded.info.weightBytes;
+    const kvBytes = loaded.kvBytes * size;
+    const scratchBytes = loaded.scratchBytes * size;
     return { weightsBytes, kvBytes, scratchBytes, totalBytes: weightsBytes + kvBytes + scratchBytes };
   }
 
+  /** Counts of all replicas together. */
   metrics(): ModelMetrics {
-    const word = (index: number): number => Atomics.load(this.client_.control, index);
+    const { engines_: engines } = this;
     return {
       ...this.counts_,
-      running: word(header.running),
-      queued: word(header.queued),
-      steps: word(header.steps),
-      pages: this.client_.loaded.pages,
-      freePages: word(header.freePages),
-      cachedPages: word(header.cachedPages),
-      preemptions: word(header.preemptions),
+      running: engines.count(header.running),
+      queued: engines.count(header.queued),
+      steps: engines.count(header.steps),
+      pages: engines.loaded.pages * engines.size,
+      freePages: engines.count(header.freePages),
+      cachedPages: engines.count(header.cachedPages),
+      preemptions: engines.count(header.preemptions),
     };
   }
 
@@ -167,7 +182,7 @@ export class Model {
   dispose(): Promise<void> {
     if (this.disposed_ === undefined) {
       abandoned.unregister(this);
-      this.disposed_ = this.client_.stop(disposedError());
+      this.disposed_ = this.engines_.stop(disposedError());
     }
     return this.disposed_;
   }
@@ -178,40 +193,36 @@ export class Model {
 
   /** Bytes of weights that a greedy step of one stream may leave unread. For `lutra bench`. @internal */
   get screenedBytes(): number {
-    return this.client_.loaded.info.screenedBytes;
+    return this.engines_.loaded.info.screenedBytes;
   }
 
-  /** Time per operator of the steps since the last reset, read between two steps. For `lutra bench`. @internal */
+  /** Time per operator of the first replica's steps since the last reset, read between two steps. For `lutra bench`. @internal */
   profile(reset: boolean): Promise<OperatorTimes> {
     return new Promise((resolve, reject) => {
       const onMessage = (message: FromWorker): void => void (message.type === "profiled" && resolve(message.operators));
-      this.client_.submit({ type: "profile", reset }, { onMessage, onFailure: reject });
+      this.engines_.submit({ type: "profile", reset }, { onMessage, onFailure: reject }, 1);
     });
   }
 
   /** For lifecycle tests. @internal */
-  get engineThreadId(): number {
-    return this.client_.worker.threadId;
+  get engineThreadIds(): number[] {
+    return this.engines_.threadIds;
   }
 
   private checkAlive(): void {
-    if (this.client_.ended !== undefined) throw this.client_.ended;
+    if (this.engines_.ended !== undefined) throw this.engines_.ended;
     if (this.disposed_ !== undefined) throw disposedError();
   }
 
-  private render(messages: ChatMessage[], call: ChatCall): string[] {
+  private chatPrompt(messages: ChatMessage[], call: ChatCall): ChatPrompt {
     const template = call.chatTemplate ?? this.info.chatTemplate;
     if (template === null) throw missingTemplate(this.info.name);
-    const { vocab, handles } = this.client_.loaded;
-    const spelling = (id: number): string =>
-      id < 0 ? "" : Buffer.from(getBinding().tokenBytes(handles.tokenizer, id, true)).toString("utf8");
-    const options = { kwargs: call.chatTemplateKwargs, bosToken: spelling(vocab.bos), eosToken: spelling(vocab.eos) };
-    return renderPieces(template, messages, options, this.control_);
+    return { kind: "chat", template, messages: checkMessages(messages), kwargs: checkKwargs(call.chatTemplateKwargs) };
   }
 
   private host(): SessionHost {
     return {
-      client: this.client_,
+      engines: this.engines_,
       info: this.info,
       fileStamp: this.fileStamp_,
       checkAlive: () => this.checkAlive(),
@@ -227,13 +238,14 @@ export class Model {
     } catch (thrown) {
       return GenerateResultStream.failed(toLutraError(thrown));
     }
-    const { call, prompt, namespace = 0, onEnd } = prepared;
+    const { call, prompt, namespace = 0, affinity = 0, onEnd } = prepared;
     const { params, priority, cachePrompt, signal, onPromptProgress } = call;
     const place = { priority, cached: cachePrompt, namespace };
     const reportProgress = onPromptProgress !== undefined;
     this.counts_.requests++;
     return new GenerateResultStream(
-      (sink) => this.client_.submit({ type: "generate", prompt, params, place, reportProgress }, sink),
+      (sink) =>
+        this.engines_.submit({ type: "generate", prompt, params, place, reportProgress }, sink, affinity || namespace),
       {
         signal,
         onPromptProgress,

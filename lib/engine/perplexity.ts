@@ -1,13 +1,13 @@
 /** perplexity(): posts a scoring request and waits for it. */
 import { createError } from "../errors.js";
 import type { ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
-import type { EngineClient } from "./client.js";
 import { readOptions } from "../sampling/index.js";
 import { checkInteger, checkSignal } from "./load-options.js";
+import type { Replicas } from "./replicas.js";
 import { checkPrompt } from "./request-options.js";
 
 export async function scorePerplexity(
-  client: EngineClient,
+  engines: Replicas,
   text: string | ArrayLike<number>,
   options: PerplexityOptions | undefined,
   info: ModelInfo,
@@ -22,7 +22,7 @@ export async function scorePerplexity(
   let onAbort: (() => void) | undefined;
   try {
     return await new Promise<PerplexityResult>((resolve, reject) => {
-      const handle = client.submit(
+      const handle = engines.submit(
         { type: "score", prompt, contextSize },
         {
           onMessage: (message) => {

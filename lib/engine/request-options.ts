@@ -4,7 +4,9 @@ import { limits } from "../limits.js";
 import { generateOptionNames, readOptions, resolveSampling, type SamplingParams } from "../sampling/index.js";
 import type { ChatOptions, GenerateOptions } from "../types.js";
 import type { PromptInput } from "../worker/index.js";
-import { checkText } from "./load-options.js";
+import type { ChatPrompt } from "./replicas.js";
+import type { EncodeFlags } from "./text.js";
+import { checkFlag, checkSignal, checkText } from "./load-options.js";
 
 export interface GenerateCall {
   params: SamplingParams;
@@ -22,8 +24,10 @@ export interface ChatCall extends GenerateCall {
 /** A request ready to be posted. */
 export interface PreparedRequest {
   call: GenerateCall;
-  prompt: PromptInput;
+  prompt: PromptInput | ChatPrompt;
   namespace?: number;
+  /** Requests of one affinity other than 0 run on one replica. */
+  affinity?: number;
   /** Called once: what was generated, and whether the request came to its own end. */
   onEnd?: (generated: readonly number[], completed: boolean) => void;
 }
@@ -39,6 +43,19 @@ export function resolveChatCall(options: unknown, vocabSize: number): ChatCall {
   const { chatTemplateKwargs } = given as ChatOptions;
   const chatTemplate = checkText("chatTemplate", given["chatTemplate"]);
   return { ...toCall(given, vocabSize), chatTemplate, chatTemplateKwargs };
+}
+
+/** Of tokenize(), and of tokenizeBatch(), which alone knows `signal`. */
+export function resolveEncodeCall(
+  options: unknown,
+  names: readonly string[],
+): EncodeFlags & { signal: AbortSignal | undefined } {
+  const given = readOptions(options, names);
+  return {
+    addSpecial: checkFlag("addSpecial", given["addSpecial"]) ?? true,
+    parseSpecial: checkFlag("parseSpecial", given["parseSpecial"]) ?? false,
+    signal: checkSignal(given["signal"]),
+  };
 }
 
 /** `given` was read already: a getter cannot answer differently here and in resolveSampling. */
@@ -76,6 +93,16 @@ export function checkTokenIds(field: string, tokens: unknown, vocabSize: number)
     ids[i] = id as number;
   });
   return ids;
+}
+
+/** A copy of a caller's texts. */
+export function checkTexts(field: string, texts: unknown): string[] {
+  const list = copyList(field, texts);
+  if (list === null) throw invalidOption(field, "an array of strings", texts);
+  list.forEach((text, i) => {
+    if (typeof text !== "string") throw invalidOption(`${field}[${i}]`, "a string", text);
+  });
+  return list as string[];
 }
 
 export function checkPrompt(field: string, prompt: unknown, vocabSize: number, parseSpecial: boolean): PromptInput {

@@ -7,7 +7,6 @@
  * the request was aborted or failed after its first token. A request that ended with no token, by an abort or a failure,
  * leaves it as it was. An end-of-generation token is no part of the answer and not of the history.
  */
-import { getBinding } from "../binding/index.js";
 import { createError, type LutraError } from "../errors.js";
 import { pagePositions } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
@@ -21,13 +20,14 @@ import {
 } from "../session/index.js";
 import type { GenerateOptions, ModelInfo, SessionOptions } from "../types.js";
 import type { FromWorker } from "../worker/index.js";
-import type { EngineClient, RequestMessage } from "./client.js";
+import type { RequestMessage } from "./client.js";
 import type { GenerateResultStream } from "./generate-result.js";
+import type { Replicas } from "./replicas.js";
 import { checkPrompt, checkTokenIds, type PreparedRequest, resolveGenerateCall } from "./request-options.js";
 
 /** What a session needs of its model. It keeps the model alive. */
 export interface SessionHost {
-  client: EngineClient;
+  engines: Replicas;
   info: ModelInfo;
   /** Of the model file, before it was loaded. */
   fileStamp: FileStamp | null;
@@ -36,11 +36,13 @@ export interface SessionHost {
 }
 
 const sharedNamespace = 0;
-let lastNamespace = sharedNamespace;
+/** Sessions so far: names the namespace of a loaded one, and keeps each on one replica. */
+let lastSession = 0;
 
 export class Session {
   private readonly host_: SessionHost;
   private readonly namespace_: number;
+  private readonly affinity_: number;
   private tokens_: Int32Array;
   /** The call that has not ended, and how to wait for its end, stopping it if that can be done. */
   private busy_: { call: "generate" | "save"; end: () => Promise<unknown> } | undefined;
@@ -51,6 +53,7 @@ export class Session {
     this.host_ = host;
     this.tokens_ = tokens;
     this.namespace_ = namespace;
+    this.affinity_ = namespace || ++lastSession;
   }
 
   /** The history, as a copy: prompts and answers in order. */
@@ -98,7 +101,7 @@ export class Session {
   private async end(): Promise<void> {
     await this.busy_?.end();
     this.tokens_ = new Int32Array(0);
-    if (this.namespace_ !== sharedNamespace) this.host_.client.forget(this.namespace_);
+    if (this.namespace_ !== sharedNamespace) this.host_.engines.forget(this.namespace_);
   }
 
   private checkIdle(): void {
@@ -115,27 +118,24 @@ export class Session {
     options: GenerateOptions | undefined,
     end: () => Promise<unknown>,
   ): PreparedRequest {
-    const { info, client } = this.host_;
+    const { info, engines } = this.host_;
     const call = resolveGenerateCall(options, info.vocabSize);
     const input = checkPrompt("prompt", prompt, info.vocabSize, call.params.parseSpecial);
     // Only now: an option's getter may have started another call.
     this.checkIdle();
+    const { parseSpecial } = call.params;
     const added =
       input.kind === "tokens"
         ? input.tokens
-        : getBinding().encode(
-            client.loaded.handles.tokenizer,
-            prompt as string,
-            this.tokens_.length === 0,
-            call.params.parseSpecial,
-          );
+        : engines.text.encode(prompt as string, { addSpecial: this.tokens_.length === 0, parseSpecial });
     const tokens = concat(this.tokens_, added);
     this.busy_ = { call: "generate", end };
     const onEnd = (generated: readonly number[], completed: boolean): void => {
       this.busy_ = undefined;
       if (completed || generated.length > 0) this.tokens_ = concat(tokens, generated);
     };
-    return { call, prompt: { kind: "tokens", tokens }, namespace: this.namespace_, onEnd };
+    const { namespace_: namespace, affinity_: affinity } = this;
+    return { call, prompt: { kind: "tokens", tokens }, namespace, affinity, onEnd };
   }
 
   private async writeTo(path: string): Promise<void> {
@@ -144,7 +144,7 @@ export class Session {
     const { computed, pages } =
       tokens.length === 0
         ? { computed: 0, pages: new Uint8Array(0) }
-        : await ask(this.host_.client, { type: "export", tokens, namespace }, "exported");
+        : await ask(this.host_.engines, { type: "export", tokens, namespace }, this.affinity_, "exported");
     await writeSession(path, { identity, tokens, computed, pages });
   }
 }
@@ -162,17 +162,17 @@ export async function openSession(host: SessionHost, file: string): Promise<Sess
   const expected = { identity: await identify(host), contextSize: host.info.contextSize };
   const { tokens, computed, pages } = await readSession(path, expected);
   if (computed === 0) return new Session(host, tokens, sharedNamespace);
-  const namespace = ++lastNamespace;
-  await ask(host.client, { type: "import", tokens, computed, pages, namespace }, "imported");
+  const namespace = ++lastSession;
+  await ask(host.engines, { type: "import", tokens, computed, pages, namespace }, namespace, "imported");
   return new Session(host, tokens, namespace);
 }
 
-async function identify({ client, info, fileStamp }: SessionHost): Promise<SessionIdentity> {
+async function identify({ engines, info, fileStamp }: SessionHost): Promise<SessionIdentity> {
   const { kvCacheType, nLayers, nKvHeads, headDim, vocabSize } = info;
   return {
     fingerprint: await fingerprint(info.path, fileStamp),
     kvCacheType,
-    pageBytes: getBinding().engineInfo(client.loaded.handles.engine).pageBytes,
+    pageBytes: engines.loaded.pageBytes,
     pagePositions,
     nLayers,
     nKvHeads,
@@ -183,15 +183,16 @@ async function identify({ client, info, fileStamp }: SessionHost): Promise<Sessi
 
 /** Posts a request that has one answer. */
 function ask<T extends "exported" | "imported">(
-  client: EngineClient,
+  engines: Replicas,
   message: RequestMessage,
+  affinity: number,
   answer: T,
 ): Promise<Extract<FromWorker, { type: T }>> {
   return new Promise((resolve, reject) => {
     const onMessage = (reply: FromWorker): void => {
       if (reply.type === answer) resolve(reply as Extract<FromWorker, { type: T }>);
     };
-    client.submit(message, { onMessage, onFailure: (error: LutraError) => reject(error) });
+    engines.submit(message, { onMessage, onFailure: (error: LutraError) => reject(error) }, affinity);
   });
 }
 

@@ -28,13 +28,14 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
   const started = performance.now();
-  const { path, isa, threads, kvCacheType, control, port } = task;
+  const { isa, threads, kvCacheType, control, port } = task;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
     port.postMessage({ type: "load-progress", ...last });
   };
-  const model = binding.modelAcquire(path, threads, control, onProgress);
+  const model =
+    task.model === 0 ? binding.modelAcquire(task.path, threads, control, onProgress) : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
   // The end is always reported, for a shared copy too, whose load reports nothing.
@@ -53,7 +54,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   const pageStride = Math.ceil(contextSize / pagePositions);
   const maxSequences = task.maxSequences || limits.defaultMaxSequences;
   const contextBytes = pageStride * pagePositions * info.kvBytesPerToken[kvCacheType];
-  const pages = countPages(task, pageStride, contextBytes, binding.cpu().availableMemoryBytes);
+  const pages = countPages(task, pageStride, contextBytes, binding.cpu().availableMemoryBytes / task.replicas);
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(
     maxSequences,
@@ -101,6 +102,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     kvBytes,
     scratchBytes,
     pages,
+    pageBytes,
     loadMs: performance.now() - started,
   };
 }

@@ -2,3 +2,5 @@
 export { controlSlots, createControl, header, slotIndex, slotWord } from "./control.js";
 export { type EngineWorker, startEngineWorker } from "./pool.js";
 export type * from "./protocol.js";
+export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
+export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";

@@ -1,10 +1,10 @@
 /**
- * One worker thread per model, kept by piscina. The piscina task loads the model and leaves an engine behind that serves
- * its own port: a task that never ended would keep the process alive, and piscina would terminate the thread of a task
- * it was told to abort.
+ * Threads, kept by piscina: one for each engine, and those of short-tasks.ts. The piscina task of an engine loads the model
+ * and leaves an engine behind that serves its own port: a task that never ended would keep the process alive, and piscina
+ * would terminate the thread of a task it was told to abort.
  */
 import { join } from "node:path";
-import { MessageChannel, type MessagePort } from "node:worker_threads";
+import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { here } from "../binding/index.js";
 import type { EngineTask, LoadReply } from "./protocol.js";
@@ -21,21 +21,32 @@ export interface EngineWorker {
   threadId: number;
 }
 
-export function startEngineWorker(task: Omit<EngineTask, "port">): EngineWorker {
+/**
+ * A piscina of one thread that runs the default export of `entry`. The thread starts now and takes its tasks from the
+ * start, so a task belongs to it at once and fails with it, however early it ends. No task is given an abort signal, or
+ * ever waits in piscina's own queue, which nobody would serve again after a thread that ends while it starts.
+ */
+export function startThread(entry: string): { pool: Piscina; thread: Worker } {
   const pool = new Piscina({
-    filename: join(here, "..", "worker", "entry.js"),
+    filename: join(here, "..", "worker", entry),
     minThreads: 1,
     maxThreads: 1,
     idleTimeout: Infinity,
+    // An idle thread must hear the messages of other ports.
     atomics: "disabled",
     recordTiming: false,
-    // The process's own flags (loaders, an inspector) are not for the engine.
+    // The process's own flags (loaders, an inspector) are not for these threads.
     execArgv: [],
   });
-  // An error after the load, with no task running: the exit listener reports it.
+  // An error with no task running: the exit listener reports it.
   pool.on("error", () => {});
   const thread = pool.threads[0];
   if (thread === undefined) throw new Error("piscina started no thread");
+  return { pool, thread };
+}
+
+export function startEngineWorker(task: Omit<EngineTask, "port">): EngineWorker {
+  const { pool, thread } = startThread("entry.js");
   const { port1, port2 } = new MessageChannel();
   const loaded = pool.run({ ...task, port: port2 } satisfies EngineTask, {
     transferList: [port2],

@@ -7,6 +7,10 @@ import type { FinishReason, TokenLogprob } from "../types.js";
 /** The task that piscina runs once per model: load, then serve the port. */
 export interface EngineTask {
   path: string;
+  /** Handle of weights that are in memory; 0: load them from `path`. */
+  model: number;
+  /** Engines that share the memory that is free. */
+  replicas: number;
   isa: Isa;
   threads: number;
   /** 0: the default. */
@@ -37,6 +41,8 @@ export interface LoadedEngine {
   kvBytes: number;
   scratchBytes: number;
   pages: number;
+  /** Bytes of a page, as it leaves the cache. */
+  pageBytes: number;
   loadMs: number;
 }
 
@@ -50,8 +56,8 @@ export type LoadReply = { ok: true; engine: LoadedEngine } | { ok: false; error:
 export type PromptInput =
   | { kind: "text"; text: string; parseSpecial: boolean }
   | { kind: "tokens"; tokens: Int32Array }
-  /** A rendered chat, cut where a control token spelled in a message's content must not be read as one. */
-  | { kind: "pieces"; pieces: string[] };
+  /** A chat, or a long text, that a short task encoded. */
+  | { kind: "encoded"; tokens: Int32Array };
 
 /** Where a request stands among others. */
 export interface Place {

@@ -37,6 +37,10 @@ Napi::Value model_acquire(const Arguments& arguments) {
   return Napi::Number::New(env, models().add(unwrap(std::move(loaded)), environment_of(arguments)));
 }
 
+Napi::Value model_share(const Arguments& arguments) {
+  return Napi::Number::New(arguments.env(), models().add(model_of(arguments), environment_of(arguments)));
+}
+
 Napi::Value model_release(const Arguments& arguments) {
   models().release(arguments.integer(0, "handle", 0, kMaxHandle));
   return arguments.env().Undefined();
@@ -104,6 +108,7 @@ Napi::Value model_tensors(const Arguments& arguments) {
 
 void export_models(Napi::Env env, Napi::Object exports) {
   exports.Set("modelAcquire", Napi::Function::New<guarded<model_acquire>>(env, "modelAcquire"));
+  exports.Set("modelShare", Napi::Function::New<guarded<model_share>>(env, "modelShare"));
   exports.Set("modelRelease", Napi::Function::New<guarded<model_release>>(env, "modelRelease"));
   exports.Set("modelInfo", Napi::Function::New<guarded<model_info>>(env, "modelInfo"));
   exports.Set("modelTokenizer", Napi::Function::New<guarded<model_tokenizer>>(env, "modelTokenizer"));

@@ -14,6 +14,19 @@ std::shared_ptr<const forward::Vocabulary> vocabulary_of(const Arguments& argume
   return vocabularies().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
 
+/// A copy as a typed array. A thread that is being terminated cannot make one any more: the wrapper classes would go on
+/// with a null pointer.
+template <typename T>
+Napi::Value typed_array(Napi::Env env, napi_typedarray_type type, const T* items, size_t count) {
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  napi_value result = nullptr;
+  if (napi_create_arraybuffer(env, count * sizeof(T), &data, &buffer) != napi_ok) throw Pending{};
+  if (count > 0) std::memcpy(data, items, count * sizeof(T));
+  if (napi_create_typedarray(env, type, count, buffer, 0, &result) != napi_ok) throw Pending{};
+  return Napi::Value(env, result);
+}
+
 Napi::Value tokenizer_acquire(const Arguments& arguments) {
   const auto file = unwrap(gguf::File::open(arguments.text(0, "path")));
   auto vocabulary = unwrap(forward::load_vocabulary(*file));
@@ -55,15 +68,11 @@ Napi::Value encode(const Arguments& arguments) {
   const tokenizer::EncodeOptions options{.add_special = arguments.boolean(2, "addSpecial"),
                                          .parse_special = arguments.boolean(3, "parseSpecial")};
   const std::vector<int32_t> ids = vocabulary->tokenizer->encode(text, options);
-  Napi::Int32Array result = Napi::Int32Array::New(arguments.env(), ids.size());
-  if (!ids.empty()) std::memcpy(result.Data(), ids.data(), ids.size() * sizeof(int32_t));
-  return result;
+  return typed_array(arguments.env(), napi_int32_array, ids.data(), ids.size());
 }
 
 Napi::Value bytes_value(Napi::Env env, const std::string& bytes) {
-  Napi::Uint8Array result = Napi::Uint8Array::New(env, bytes.size());
-  if (!bytes.empty()) std::memcpy(result.Data(), bytes.data(), bytes.size());
-  return result;
+  return typed_array(env, napi_uint8_array, bytes.data(), bytes.size());
 }
 
 void check_token(const forward::Vocabulary& vocabulary, int64_t id) {

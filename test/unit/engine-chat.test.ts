@@ -1,7 +1,7 @@
 // chat(): a message's content can spell control tokens and stays text (class T3); models without a template say so.
 import t from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
-import { type ControlTokens, renderPieces } from "../../dist/esm/engine/chat-prompt.js";
+import { type ControlTokens, renderPieces } from "../../dist/esm/worker/chat-prompt.js";
 import { loadModel } from "../../dist/esm/index.js";
 import { tinyModel, tinyTemplate } from "../support/models.js";
 

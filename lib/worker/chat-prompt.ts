@@ -5,7 +5,7 @@
  * straddles a cut, so it stays text whatever the template does with it. Content without any is encoded in one piece,
  * exactly as rendered.
  */
-import type { NativeBinding } from "../binding/index.js";
+import type { NativeBinding } from "../binding/native.js";
 import { checkMessages, renderChat, type RenderOptions } from "../chat/index.js";
 import { createError } from "../errors.js";
 import type { ChatMessage } from "../types.js";
