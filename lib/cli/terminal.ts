@@ -83,11 +83,13 @@ export interface Bar {
   stop(): void;
 }
 
+const barScales = { MB: 1e6, kB: 1e3, tokens: 1 };
+
 /** A progress bar on stderr; nothing when stderr is not a terminal. */
-export async function createBar(title: string, unit: "MB" | "tokens"): Promise<Bar> {
+export async function createBar(title: string, unit: keyof typeof barScales): Promise<Bar> {
   if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} };
   const { default: progress } = await import("cli-progress");
-  const scale = unit === "MB" ? 1e6 : 1;
+  const scale = barScales[unit];
   const bar = new progress.SingleBar({
     format: `${title} {bar} {percentage}% | {value}/{total} ${unit}`,
     stream: process.stderr,

@@ -1,0 +1,35 @@
+/** A result in the shape of `lutra generate --json`. */
+import type { GenerateResult, Usage } from "../types.js";
+
+export function toDocument({ text, tokens, finishReason, usage, timings, speculation, logprobs }: GenerateResult) {
+  return {
+    text,
+    tokens,
+    finish_reason: finishReason,
+    usage: toUsage(usage),
+    timings: {
+      load_ms: timings.loadMs,
+      prompt_ms: timings.promptMs,
+      prompt_per_second: timings.promptPerSecond,
+      predicted_ms: timings.predictedMs,
+      predicted_per_second: timings.predictedPerSecond,
+      approximations: timings.approximations,
+    },
+    speculation: {
+      steps: speculation.steps,
+      drafted: speculation.drafted,
+      accepted: speculation.accepted,
+      mean_accepted: speculation.meanAccepted,
+      per_drafter: speculation.perDrafter,
+    },
+    ...(logprobs && logprobs.length > 0 && { logprobs }),
+  };
+}
+
+function toUsage({ promptTokens, completionTokens, cachedTokens }: Usage & { cachedTokens?: number }) {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    ...(cachedTokens !== undefined && { cached_tokens: cachedTokens }),
+  };
+}
