@@ -1,6 +1,6 @@
 /**
- * 200 requests at once: how they end, what memory the process takes at its peak, and how late the main thread's event loop
- * gets beside them.
+ * 200 requests at once: how they end, what memory the process takes at its peak, and how late the main thread's event
+ * loop gets beside them.
  */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { percentile } from "../../dist/esm/bench/index.js";
@@ -29,8 +29,8 @@ const resolutionMs = 1;
 
 export async function measure({ rounds, steps, loadModel }) {
   const maxTokens = Math.min(steps, 32);
-  const model = await loadModel({ contextSize: 256 + maxTokens, maxSequences: 8 });
-  await model.generate(someTokens(model.info.vocabSize, 256), { ...greedy, maxTokens });
+  const model = await loadModel({ contextSize: 128 + maxTokens, maxSequences: 8 });
+  await model.generate(someTokens(model.info.vocabSize, 128), { ...greedy, maxTokens });
   const runs = [];
   for (let round = 0; round < Math.min(rounds, maxRounds); round++) runs.push(await flood(model, maxTokens, round));
   await model.dispose();
@@ -65,8 +65,8 @@ async function flood(model, maxTokens, round) {
   const start = performance.now();
   const outcomes = await Promise.all(
     Array.from({ length: requests }, async (_, i) => {
-      // Prompts of 32 to 256 tokens, of which no two are alike.
-      const prompt = someTokens(model.info.vocabSize, 32 * (1 + (i % 8)), requests * round + i + 1);
+      // Prompts of 16 to 128 tokens, of which no two are alike.
+      const prompt = someTokens(model.info.vocabSize, 16 * (1 + (i % 8)), requests * round + i + 1);
       const end = { code: undefined, tokens: 0, ms: 0 };
       try {
         end.tokens = (await model.generate(prompt, { ...greedy, maxTokens })).tokens.length;
@@ -107,7 +107,7 @@ function countCodes(codes) {
 export const toCells = (row) => [
   row.requests,
   row.finished.join(", "),
-  row.errors.map((errors) => Object.entries(errors).map(([code, count]) => `${code} ${count}`).join(" ")).join(" ").trim(),
+  row.errors.flatMap((errors) => Object.entries(errors).map(([code, count]) => `${code} ${count}`)).join(", "),
   row.seconds.median.toFixed(1),
   row.tokensPerSecond.median.toFixed(1),
   (row.rssBefore.median / 1e6).toFixed(0),

@@ -1,4 +1,5 @@
 /** Four streams decode when a prompt of 4,000 tokens arrives: what a token of theirs takes before it and during it. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { percentile } from "../../dist/esm/bench/index.js";
 import { summarize } from "../compare/samples.mjs";
 import { someTokens } from "./native-loop.mjs";
@@ -71,7 +72,7 @@ async function measureRound(model, round) {
 
 /** Every stream has this many tokens. */
 async function reached(running, tokens) {
-  while (running.some(({ arrivals }) => arrivals.length < tokens)) await new Promise((resolve) => setTimeout(resolve, 2));
+  while (running.some(({ arrivals }) => arrivals.length < tokens)) await sleep(2);
 }
 
 export const toCells = (row) => [

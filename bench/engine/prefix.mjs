@@ -1,10 +1,18 @@
-/** Two requests that begin with the same 1,024 tokens: time to first token of the first (cold) and of the second (warm). */
+/** Two requests that begin with the same 1,024 tokens: time to first token, cold and warm. */
 import { summarize } from "../compare/samples.mjs";
 import { someTokens } from "./native-loop.mjs";
 import { timeToFirstToken } from "./token-times.mjs";
 
 export const title = "A shared prefix";
-export const columns = ["prefix", "own tokens", "TTFT cold ms", "TTFT warm ms", "warm / cold", "cached tokens", "computed tokens"];
+export const columns = [
+  "prefix",
+  "own tokens",
+  "TTFT cold ms",
+  "TTFT warm ms",
+  "warm / cold",
+  "cached tokens",
+  "computed tokens",
+];
 
 const prefixTokens = 1024;
 const ownTokens = 32;

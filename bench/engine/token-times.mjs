@@ -4,8 +4,8 @@
 export const greedy = { temperature: 0, ignoreEos: true };
 
 /**
- * Reads a request's stream. `arrivals` grows with it: the time of each token; tokens of one part share the time since the
- * part before. `ended` settles with the stream.
+ * Reads a request's stream. `arrivals` grows with it: the time of each token; tokens of one part share the time since
+ * the part before. `ended` settles with the stream.
  */
 export function follow(stream) {
   const arrivals = [];

@@ -1,4 +1,4 @@
-/** `lutra bench`: speed of prompt processing (pp) and token generation (tg), with its spread, or what clients see of it. */
+/** `lutra bench`: speed of prompt processing (pp) and token generation (tg), or what clients see of it. */
 import type { Command } from "commander";
 import { addBenchFlags, type BenchFlags } from "./bench/flags.js";
 import { runCommand } from "./terminal.js";

@@ -44,10 +44,11 @@ interface GenerateFlags extends ModelFlags, TextFlags, TechniqueFlags {
 }
 
 const help = `
-Many prompts: -f FILE.jsonl, or any file with --parallel. Each line is {"prompt": "…"} or {"messages": […]}, or a string; beside it
-may stand an "id", which the answer repeats, and generation options under the library's names (maxTokens, temperature, stop, …),
-which win over the flags. Answers are JSON lines in the order of the prompts: "index", "id", "input_hash" and what --json prints,
-or {"error": {"code", "message"}}; then the exit code is 1. With --out a run that was stopped goes on where it ended.`;
+Many prompts: -f FILE.jsonl, or any file with --parallel. Each line is {"prompt": "…"} or {"messages": […]}, or a string;
+beside it may stand an "id", which the answer repeats, and generation options under the library's names (maxTokens,
+temperature, stop, …), which win over the flags. Answers are JSON lines in the order of the prompts: "index", "id",
+"input_hash" and what --json prints, or {"error": {"code", "message"}}; then the exit code is 1. With --out a run that was
+stopped goes on where it ended.`;
 
 export function registerGenerate(program: Command): void {
   const command = program

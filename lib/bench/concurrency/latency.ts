@@ -1,7 +1,7 @@
 /**
  * What requests cost their callers. Time to first token: from the submission to the first token. Time per output token
- * (TPOT): from the first token to the last ÷ the tokens after the first, one figure a request. Gap: between two tokens of a
- * request, so a stall shows that a mean would hide. Goodput: requests per second that keep both bounds (Zhong et al.,
+ * (TPOT): from the first token to the last ÷ the tokens after the first, one figure a request. Gap: between two
+ * tokens of a request, so a stall shows that a mean would hide. Goodput: requests per second that keep both bounds (Zhong et al.,
  * DistServe, OSDI 2024, §2).
  */
 export interface RequestTimes {

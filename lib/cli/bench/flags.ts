@@ -42,10 +42,10 @@ of the ceiling: bytes that generation has to read per second ÷ the read ceiling
   A token reads weights ÷ batch (a step reads them once for all streams) + the keys and values of its depth.
 --peer measures node-llama-cpp on the same file, token ids and threads, in a process that sleeps while Lutra works, in
   alternating rounds; install it with npm install node-llama-cpp, or name the folder of its node_modules in LUTRA_PEER.
---concurrency measures clients in place of pp and tg: each sends prompts of -p tokens that no other has and reads -n tokens, one
-  request after the other. tokens/s: generated ones, all clients together. TTFT: time to first token, from the submission.
-  TPOT: time per output token after the first, of a request. gap: between two tokens. p50 and p99 are of all requests of all
-  repetitions. goodput: requests a second whose TTFT and TPOT keep --max-ttft and --max-tpot, and their share.
+--concurrency measures clients in place of pp and tg: each sends prompts of -p tokens that no other has and reads -n
+  tokens, one request after the other. tokens/s: generated ones, all clients together. TTFT: time to first token, from
+  the submission. TPOT: time per output token after the first, of a request. gap: between two tokens. p50 and p99 are of
+  all requests of all repetitions. goodput: requests a second whose TTFT and TPOT keep --max-ttft and --max-tpot, and their share.
 --profile adds one run to each test, of a prompt with its prefix. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
 
 export function addBenchFlags(command: Command): Command {

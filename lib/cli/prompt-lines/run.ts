@@ -1,6 +1,7 @@
 /**
- * Many prompts: a file of JSON lines in, one JSON object a line out, in the order of the input. A line that is wrong, or
- * whose request fails, has its error in its answer, and the run goes on; only what no later request could survive ends it.
+ * Many prompts: a file of JSON lines in, one JSON object a line out, in the order of the input. A line that is
+ * wrong, or whose request fails, has its error in its answer, and the run goes on; only what no later request could
+ * survive ends it.
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
@@ -115,7 +116,7 @@ async function answerAll(requests: AsyncGenerator<Request>, work: Work): Promise
   }
 }
 
-/** Options of the command line that are wrong are told once, not with every line: a request that is aborted at once checks them. */
+/** Wrong options of the command line are told once, not with every line: a request that is aborted at once checks them. */
 async function checkOptions(model: Model, options: GenerateOptions): Promise<void> {
   const probe = model.generate("", { ...options, signal: AbortSignal.abort() });
   await probe.catch((thrown) => {
