@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 1;
+export const abiVersion = 2;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
@@ -148,13 +148,25 @@ export interface NativeBinding {
     options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa; kvType?: KvCacheType },
   ): number;
   engineRelease(handle: number): void;
-  engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number };
+  engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number; pageBytes: number };
   /** One blocking step. Returns the number of wanted rows. ABORTED when a flag was seen; rows may be run again. */
   engineStep(handle: number, shape: StepShape, arrays: StepArrays): number;
   /** Time by operator since the last reset; "step" comes first and is the sum of all: calls are steps. Not during a step. */
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
+
+  // K/V pages, between two steps. A page out of the arena is pageBytes long (engineInfo) and the same bytes wherever it
+  // lay: [layer][head][keys, values], in the machine's byte order. Wrong ids and lengths: INVALID_OPTION, nothing done.
+  /** `pairs` is [from, to, from, to, …]: all layers' and heads' keys and values of a page, in this order. */
+  engineCopyPages(handle: number, pairs: Int32Array): void;
+  /**
+   * The bytes of one sequence's `pages` into `out` [pages * pageBytes]. Slots from `positions` on are zeros: what an earlier
+   * request left in the last page stays in the arena.
+   */
+  engineReadPages(handle: number, pages: Int32Array, positions: number, out: Uint8Array): void;
+  /** `bytes` [pages * pageBytes] as engineReadPages gave them, into any pages of an engine of the same model and K/V type. */
+  engineWritePages(handle: number, pages: Int32Array, bytes: Uint8Array): void;
 
   /** Live objects of the process, for leak tests: models, tokenizers, engines, and native bytes held. */
   counters(): { models: number; tokenizers: number; engines: number; bytes: number };

@@ -1,12 +1,16 @@
 /** A result in the shape of `lutra generate --json`. */
-import type { GenerateResult, Usage } from "../types.js";
+import type { GenerateResult } from "../types.js";
 
 export function toDocument({ text, tokens, finishReason, usage, timings, speculation, logprobs }: GenerateResult) {
   return {
     text,
     tokens,
     finish_reason: finishReason,
-    usage: toUsage(usage),
+    usage: {
+      prompt_tokens: usage.promptTokens,
+      cached_tokens: usage.cachedTokens,
+      completion_tokens: usage.completionTokens,
+    },
     timings: {
       load_ms: timings.loadMs,
       prompt_ms: timings.promptMs,
@@ -23,13 +27,5 @@ export function toDocument({ text, tokens, finishReason, usage, timings, specula
       per_drafter: speculation.perDrafter,
     },
     ...(logprobs && logprobs.length > 0 && { logprobs }),
-  };
-}
-
-function toUsage({ promptTokens, completionTokens, cachedTokens }: Usage & { cachedTokens?: number }) {
-  return {
-    prompt_tokens: promptTokens,
-    completion_tokens: completionTokens,
-    ...(cachedTokens !== undefined && { cached_tokens: cachedTokens }),
   };
 }

@@ -11,8 +11,10 @@ export interface EngineTask {
   threads: number;
   /** 0: the default. */
   contextSize: number;
-  /** 0: the default, or fewer when memory is short. */
+  /** 0: the default. */
   maxSequences: number;
+  /** 0: the default, or less when memory is short. */
+  kvCacheTokens: number;
   kvCacheType: KvCacheType;
   control: Int32Array;
   port: MessagePort;
@@ -51,9 +53,41 @@ export type PromptInput =
   /** A rendered chat, cut where a control token spelled in a message's content must not be read as one. */
   | { kind: "pieces"; pieces: string[] };
 
+/** Where a request stands among others. */
+export interface Place {
+  priority: number;
+  /** Whether it uses and leaves cached prefixes. */
+  cached: boolean;
+  /** Whose pages it may share: 0 is everybody's. */
+  namespace: number;
+}
+
 export type ToWorker =
-  | { type: "generate"; id: number; slot: number; prompt: PromptInput; params: SamplingParams; reportProgress: boolean }
+  | {
+      type: "generate";
+      id: number;
+      slot: number;
+      prompt: PromptInput;
+      params: SamplingParams;
+      place: Place;
+      reportProgress: boolean;
+    }
   | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
+  /** The K/V of a history; what is missing of it is computed first. */
+  | { type: "export"; id: number; slot: number; tokens: Int32Array; namespace: number }
+  /** K/V of a session file, checked: positions [0, computed) of `tokens`, for requests of this namespace only. */
+  | {
+      type: "import";
+      id: number;
+      slot: number;
+      tokens: Int32Array;
+      computed: number;
+      /** Pages as engineReadPages gives them. Its buffer is transferred. */
+      pages: Uint8Array;
+      namespace: number;
+    }
+  /** Nobody will use the namespace any more. */
+  | { type: "forget"; namespace: number }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
@@ -63,6 +97,8 @@ export type ToWorker =
 export interface GenerateSummary {
   finishReason: FinishReason;
   promptTokens: number;
+  /** Prompt tokens whose keys and values were in the cache. */
+  cachedTokens: number;
   completionTokens: number;
   /** Steps after the prompt's. */
   decodeSteps: number;
@@ -87,6 +123,9 @@ export type FromWorker =
   | { type: "text"; id: number; text: string; tokens: number[]; logprobs?: TokenLogprob[] }
   | { type: "generated"; id: number; summary: GenerateSummary }
   | { type: "scored"; id: number; summary: ScoreSummary }
+  /** `computed` is tokens.length - 1 or more, but for a worker that keeps no K/V. The buffer is transferred. */
+  | { type: "exported"; id: number; pages: Uint8Array; computed: number }
+  | { type: "imported"; id: number }
   | { type: "profiled"; id: number; operators: OperatorTimes }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };

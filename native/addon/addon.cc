@@ -8,7 +8,7 @@ namespace lutra::addon {
 namespace {
 
 /// Raised whenever a signature in lib/binding/native.ts changes; the loader compares the two.
-constexpr int kAbiVersion = 1;
+constexpr int kAbiVersion = 2;
 
 }  // namespace
 
@@ -63,6 +63,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_tokenizers(env, exports);
   export_models(env, exports);
   export_engines(env, exports);
+  export_pages(env, exports);
   exports.Set("counters", Napi::Function::New<guarded<counters>>(env, "counters"));
   napi_add_env_cleanup_hook(
       env, [](void* environment) { release_environment(environment); }, static_cast<napi_env>(env));

@@ -104,6 +104,10 @@ ArrayView<T> array_property(const Napi::Object& object, const char* name, uint64
   return view;
 }
 
+ArrayView<uint8_t> Arguments::uint8_array(size_t index, const char* name) const {
+  return array_view<uint8_t>(required(index, name, "a Uint8Array"), name);
+}
+
 ArrayView<int32_t> Arguments::int32_array(size_t index, const char* name) const {
   return array_view<int32_t>(required(index, name, "an Int32Array"), name);
 }

@@ -49,6 +49,7 @@ class Arguments {
   bool boolean(size_t index, const char* name) const;
   std::string text(size_t index, const char* name) const;
   Napi::Object object(size_t index, const char* name) const;
+  ArrayView<uint8_t> uint8_array(size_t index, const char* name) const;
   ArrayView<int32_t> int32_array(size_t index, const char* name) const;
   ArrayView<float> float_array(size_t index, const char* name) const;
   /// undefined or a function.

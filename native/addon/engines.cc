@@ -1,11 +1,11 @@
 // Engines: one blocking step at a time over caller-owned typed arrays.
+#include "addon/engine_entry.h"
 #include "addon/functions.h"
 
 namespace lutra::addon {
 
 namespace {
 
-constexpr int64_t kMaxHandle = INT32_MAX;
 constexpr int64_t kMaxRows = 65536;
 
 base::Isa isa_property(const Napi::Object& object) {
@@ -24,10 +24,6 @@ cache::KvType kv_type_property(const Napi::Object& object) {
   if (value.IsUndefined() || name == "f16") return cache::KvType::kF16;
   if (name == "q8_0") return cache::KvType::kQ8_0;
   throw WrongType{"kvType: expected \"f16\" or \"q8_0\""};
-}
-
-std::shared_ptr<forward::Engine> engine_of(const Arguments& arguments) {
-  return engines().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
 
 Napi::Value engine_create(const Arguments& arguments) {
@@ -55,6 +51,7 @@ Napi::Value engine_info(const Arguments& arguments) {
   result.Set("threads", engine->threads());
   result.Set("kvBytes", static_cast<double>(engine->kv_bytes()));
   result.Set("scratchBytes", static_cast<double>(engine->scratch_bytes()));
+  result.Set("pageBytes", static_cast<double>(engine->cache().page_bytes()));
   return result;
 }
 
@@ -97,20 +94,6 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays) {
   }
   return step;
 }
-
-// Marks an engine as busy for one call, whatever way the call ends.
-class Entry {
- public:
-  explicit Entry(forward::Engine& engine) : engine_(engine) {
-    if (!engine.enter()) throw Failure{"INVALID_OPTION", "engine: a step is running already"};
-  }
-  ~Entry() { engine_.leave(); }
-  Entry(const Entry&) = delete;
-  Entry& operator=(const Entry&) = delete;
-
- private:
-  forward::Engine& engine_;
-};
 
 Napi::Value engine_step(const Arguments& arguments) {
   const auto engine = engine_of(arguments);

@@ -21,5 +21,6 @@ void export_files(Napi::Env env, Napi::Object exports);
 void export_tokenizers(Napi::Env env, Napi::Object exports);
 void export_models(Napi::Env env, Napi::Object exports);
 void export_engines(Napi::Env env, Napi::Object exports);
+void export_pages(Napi::Env env, Napi::Object exports);
 
 }  // namespace lutra::addon

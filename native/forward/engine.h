@@ -73,6 +73,8 @@ class Engine {
   const Profile& profile() const { return profile_; }
   void reset_profile() { profile_.reset(); }
   const model::Model& model() const { return *model_; }
+  /// Its pages may be copied, read and written between steps.
+  cache::KvCache& cache() { return cache_; }
   int threads() const { return team_.size(); }
   uint64_t kv_bytes() const { return cache_.size_bytes(); }
   uint64_t scratch_bytes() const { return scratch_.size_bytes(); }

@@ -39,7 +39,22 @@ export class NativeSession {
 
   /** Goes back to an empty sequence; the pages are written again. */
   reset(): void {
-    this.#position = 0;
+    this.seek(0);
+  }
+
+  /** The next row runs at `position`; everything before it has to be in the pages. */
+  seek(position: number): void {
+    this.#position = position;
+  }
+
+  /** The engine's handle, for calls that no method here makes. */
+  get engine(): number {
+    return this.#engine;
+  }
+
+  /** feed() finds positions [32 i, 32 i + 32) at pages[i] of the arena from now on. */
+  usePages(pages: Int32Array): void {
+    this.#arrays.pageTables.set(pages);
   }
 
   /** Feeds `ids` in steps of at most `chunk` rows and calls `visit` with each row's logits (a reused array). */

@@ -23,8 +23,8 @@ const parse = (text: string): Answer[] =>
     .split("\n")
     .slice(0, -1)
     .map((line) => JSON.parse(line) as Answer);
-/** Without what differs between two runs. */
-const lasting = (text: string) => parse(text).map((answer) => ({ ...answer, timings: undefined }));
+/** Without what differs between two runs: times, and what of a prompt was cached. */
+const lasting = (text: string) => parse(text).map((answer) => ({ ...answer, timings: undefined, usage: undefined }));
 
 /** Prompts whose answers have very different lengths, the first the longest. */
 const mixed = Array.from({ length: 12 }, (_, i) => ({

@@ -1,0 +1,46 @@
+// K/V pages of an engine: copied inside its arena, read out of it and written back. The cache checks ids and lengths.
+#include "addon/engine_entry.h"
+#include "addon/functions.h"
+
+namespace lutra::addon {
+
+namespace {
+
+constexpr int64_t kMaxPositions = int64_t{1} << 31;
+
+Napi::Value engine_copy_pages(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const auto pairs = arguments.int32_array(1, "pairs");
+  const Entry entry(*engine);
+  throw_if_failed(engine->cache().copy_pages({pairs.data, pairs.length}));
+  return arguments.env().Undefined();
+}
+
+Napi::Value engine_read_pages(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const auto pages = arguments.int32_array(1, "pages");
+  const auto positions = static_cast<uint64_t>(arguments.integer(2, "positions", 0, kMaxPositions));
+  const auto out = arguments.uint8_array(3, "out");
+  const Entry entry(*engine);
+  throw_if_failed(engine->cache().read_pages({pages.data, pages.length}, positions, {out.data, out.length}));
+  return arguments.env().Undefined();
+}
+
+Napi::Value engine_write_pages(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const auto pages = arguments.int32_array(1, "pages");
+  const auto bytes = arguments.uint8_array(2, "bytes");
+  const Entry entry(*engine);
+  throw_if_failed(engine->cache().write_pages({pages.data, pages.length}, {bytes.data, bytes.length}));
+  return arguments.env().Undefined();
+}
+
+}  // namespace
+
+void export_pages(Napi::Env env, Napi::Object exports) {
+  exports.Set("engineCopyPages", Napi::Function::New<guarded<engine_copy_pages>>(env, "engineCopyPages"));
+  exports.Set("engineReadPages", Napi::Function::New<guarded<engine_read_pages>>(env, "engineReadPages"));
+  exports.Set("engineWritePages", Napi::Function::New<guarded<engine_write_pages>>(env, "engineWritePages"));
+}
+
+}  // namespace lutra::addon
