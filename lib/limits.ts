@@ -50,6 +50,14 @@ export const limits = {
     maxDepth: 64,
     maxMessages: 10_000,
   },
+  /** A file of prompts, one JSON value a line. */
+  promptLines: {
+    maxLineBytes: 8 << 20,
+    maxIdLength: 256,
+    /** Answers that wait for an earlier one to be written, and their bytes, before no other prompt is started. */
+    maxWaiting: 1024,
+    maxWaitingBytes: 64 << 20,
+  },
 } as const;
 
 /** Positions of a K/V page (the native cache's unit). */

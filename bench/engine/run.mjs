@@ -1,10 +1,10 @@
 /**
  * Measures what the engine around the kernels does: TypeScript's share of a step, decode beside a busy thread, idle
- * processor time, steps of several sequences, decode at depth. What is compared alternates, round by round, in one
- * process.
+ * processor time, steps of several sequences, decode at depth, streams together, a long prompt beside streams, a shared
+ * prefix, many requests at once. What is compared alternates, round by round, in one process.
  *
  *   npm run bench:engine -- [--model NAME|PATH] [--threads 2] [--rounds 7] [--steps 64] [--depths 0,1000,4000,8000]
- *     [--only typescript-share,busy-thread,idle,batch,depth] [--out FILE]
+ *     [--only typescript-share,busy-thread,idle,batch,depth,concurrency,long-prompt,prefix,flood] [--out FILE]
  *
  * Writes bench/results/<date>-engine.json and prints Markdown tables.
  */
@@ -18,11 +18,25 @@ import { describeRun, writeResults } from "../compare/machine.mjs";
 import { markdownTable } from "../compare/table.mjs";
 import * as batch from "./batch.mjs";
 import * as busyThread from "./busy-thread.mjs";
+import * as concurrency from "./concurrency.mjs";
 import * as depth from "./depth.mjs";
+import * as flood from "./flood.mjs";
 import * as idle from "./idle.mjs";
+import * as longPrompt from "./long-prompt.mjs";
+import * as prefix from "./prefix.mjs";
 import * as typescriptShare from "./typescript-share.mjs";
 
-const sections = { "typescript-share": typescriptShare, "busy-thread": busyThread, idle, batch, depth };
+const sections = {
+  "typescript-share": typescriptShare,
+  "busy-thread": busyThread,
+  idle,
+  batch,
+  depth,
+  concurrency,
+  "long-prompt": longPrompt,
+  prefix,
+  flood,
+};
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const { values: flags } = parseArgs({
   options: {

@@ -1,6 +1,24 @@
 /** Measuring: tests on Lutra and on a peer, the read ceiling beside them, and what is made of the rows. */
 export { measureCeiling } from "./ceiling.js";
 export { type BaseRow, parseBase, ratioToBase } from "./compare.js";
+export {
+  type ConcurrencyTest,
+  concurrencyName,
+  neededRoom,
+  PromptSource,
+  type ClientsRun,
+  runClients,
+} from "./concurrency/clients.js";
+export {
+  type Bounds,
+  countGood,
+  gaps,
+  percentile,
+  type RequestTimes,
+  timePerOutputToken,
+  timeToFirstToken,
+} from "./concurrency/latency.js";
+export { type ConcurrencyRow, concurrencyRow, measureConcurrency } from "./concurrency/rows.js";
 export { findPeer, peerName, PeerProcess, peerVersion } from "./peer.js";
 export { plotRows } from "./plot.js";
 export { type BenchProfile, type OperatorShare, profileLutra, summarizeProfile } from "./profile.js";
@@ -8,4 +26,4 @@ export { bytesPerToken, fileReadBytes, lutraReadBytes, type ReadBytes } from "./
 export { type BenchRow, benchRow, deviation, median, type RowInput } from "./rows.js";
 export { runTest, type Subject } from "./run.js";
 export { measureLutra, type MeasureOptions, type Sample } from "./streams.js";
-export { type BenchTest, listTests, neededContext, streamPrompts, testName } from "./tests.js";
+export { type BenchTest, listTests, neededContext, randomIds, streamPrompts, testName } from "./tests.js";

@@ -55,12 +55,17 @@ export function neededContext(tests: readonly BenchTest[]): number {
 
 /** The same ordinary token ids in every process, others in every round and stream: no prefix is ever there to be reused. */
 export function streamPrompts(test: BenchTest, vocabSize: number, round: number): number[][] {
+  return Array.from({ length: test.batch }, (_, stream) =>
+    randomIds(Math.imul(round, 0x85ebca6b) ^ Math.imul(stream, 0xc2b2ae35), promptLength(test), vocabSize),
+  );
+}
+
+/** Ids from the middle of a vocabulary; every seed has others from the first on. */
+export function randomIds(seed: number, length: number, vocabSize: number): number[] {
   const low = Math.floor(vocabSize / 8);
-  return Array.from({ length: test.batch }, (_, stream) => {
-    let state = (0x9e3779b9 ^ Math.imul(round, 0x85ebca6b) ^ Math.imul(stream, 0xc2b2ae35)) >>> 0;
-    return Array.from({ length: promptLength(test) }, () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return low + Math.floor((state / 2 ** 32) * (vocabSize - 2 * low));
-    });
+  let state = (0x9e3779b9 ^ seed) >>> 0;
+  return Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return low + Math.floor((state / 2 ** 32) * (vocabSize - 2 * low));
   });
 }

@@ -1,6 +1,6 @@
-/** `lutra bench`: speed of prompt processing (pp) and token generation (tg), with its spread. */
+/** `lutra bench`: speed of prompt processing (pp) and token generation (tg), or what clients see of it. */
 import type { Command } from "commander";
-import { addBenchFlags, type BenchFlags } from "./bench-flags.js";
+import { addBenchFlags, type BenchFlags } from "./bench/flags.js";
 import { runCommand } from "./terminal.js";
 
 export function registerBench(program: Command): void {
@@ -9,7 +9,11 @@ export function registerBench(program: Command): void {
     .description("measure speed; numbers may be lists (128,512) and ranges (first-last+step, first-last*factor)");
   addBenchFlags(command).action((flags: BenchFlags) =>
     runCommand(async (signal) => {
-      const { runBench } = await import("./bench-run.js");
+      if (flags.concurrency !== undefined) {
+        const { runConcurrency } = await import("./bench/concurrency.js");
+        return runConcurrency(flags, signal);
+      }
+      const { runBench } = await import("./bench/run.js");
       await runBench(flags, signal);
     }),
   );

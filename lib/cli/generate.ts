@@ -1,7 +1,8 @@
 /** `lutra generate`: completes a text, streaming. Only the continuation goes to stdout. */
-import type { Command } from "commander";
-import type { GenerateOptions, GenerateResult } from "../types.js";
-import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
+import { type Command, InvalidArgumentError } from "commander";
+import { limits } from "../limits.js";
+import type { GenerateOptions, GenerateResult, LoadOptions } from "../types.js";
+import { openModel, readText, readTextFile, type TextFlags, textSource } from "./input.js";
 import {
   addCompute,
   addContext,
@@ -10,10 +11,13 @@ import {
   type ModelFlags,
   number,
   option,
+  positive,
   repeatable,
   type TechniqueFlags,
   techniqueOptions,
 } from "./options.js";
+import { answerPromptLines } from "./prompt-lines/run.js";
+import { toDocument } from "./result-document.js";
 import { type Bar, createBar, note, print, printJson, runCommand, UsageError } from "./terminal.js";
 
 interface GenerateFlags extends ModelFlags, TextFlags, TechniqueFlags {
@@ -35,7 +39,16 @@ interface GenerateFlags extends ModelFlags, TextFlags, TechniqueFlags {
   logprobs?: number;
   timings?: boolean;
   stream: boolean;
+  parallel: number;
+  out?: string;
 }
+
+const help = `
+Many prompts: -f FILE.jsonl, or any file with --parallel. Each line is {"prompt": "…"} or {"messages": […]}, or a string;
+beside it may stand an "id", which the answer repeats, and generation options under the library's names (maxTokens,
+temperature, stop, …), which win over the flags. Answers are JSON lines in the order of the prompts: "index", "id",
+"input_hash" and what --json prints, or {"error": {"code", "message"}}; then the exit code is 1. With --out a run that was
+stopped goes on where it ended.`;
 
 export function registerGenerate(program: Command): void {
   const command = program
@@ -66,7 +79,14 @@ export function registerGenerate(program: Command): void {
     .addOption(option("--stop <text>", "end before this text (repeatable)", repeatable()))
     .addOption(option("--logprobs <n>", "with --json: log-probability of each token and n alternatives", integer))
     .addOption(option("--timings", "speed, on stderr"))
-    .addOption(option("--no-stream", "print the text at once when it is complete"));
+    .addOption(option("--no-stream", "print the text at once when it is complete"))
+    .addOption(
+      option("--parallel <n>", "many prompts, one JSON value a line of -f FILE: requests at once", parallel).default(
+        limits.defaultMaxSequences,
+      ),
+    )
+    .addOption(option("-o, --out <file>", "of many prompts: append the answers to this file, after those it has"))
+    .addHelpText("after", help);
   addTechniques(addContext(addCompute(command)));
   command.action((prompt: string | undefined, flags: GenerateFlags) =>
     runCommand((signal) => generate(prompt, flags, command, signal)),
@@ -79,17 +99,14 @@ async function generate(
   command: Command,
   signal: AbortSignal,
 ): Promise<void> {
-  if (flags.logprobs !== undefined && !flags.json) throw new UsageError("--logprobs needs --json");
   if (flags.nPredict < -1) throw new UsageError("-n: expected -1 or more");
+  const file = promptLinesFile(argument, flags, command);
+  if (file !== undefined) return generateMany(file, flags, signal);
+  if (flags.logprobs !== undefined && !flags.json) throw new UsageError("--logprobs needs --json");
   const { text, piped } = await readText(argument, flags, command);
   // The line end a file or `echo` closes with is not part of the prompt.
   const prompt = piped ? text.replace(/\r?\n$/, "") : text;
-  const chatTemplate = flags.chatTemplateFile === undefined ? undefined : await readTextFile(flags.chatTemplateFile);
-  await using model = await openModel(
-    flags,
-    { ...techniqueOptions(flags), contextSize: flags.ctxSize || undefined, chatTemplate },
-    signal,
-  );
+  await using model = await openModel(flags, await loadOptions(flags), signal);
   const bar = await createBar("prompt", "tokens");
   const options: GenerateOptions = { ...samplingOptions(flags), onPromptProgress: promptProgress(bar) };
   const stream = flags.chat
@@ -115,6 +132,42 @@ async function generate(
   if (flags.timings) showTimings(result);
 }
 
+/** The file of prompts, or undefined where one prompt is meant. */
+function promptLinesFile(argument: string | undefined, flags: GenerateFlags, command: Command): string | undefined {
+  const typed = (name: string) => command.getOptionValueSource(name) === "cli";
+  const file = textSource(argument, flags, command) === "file" ? flags.file : undefined;
+  if (file !== undefined && (file.endsWith(".jsonl") || typed("parallel"))) return file;
+  // From the environment they are for the runs they fit.
+  for (const name of ["parallel", "out"])
+    if (typed(name)) throw new UsageError(`--${name} is for many prompts: give them with -f FILE.jsonl`);
+  return undefined;
+}
+
+async function generateMany(file: string, flags: GenerateFlags, signal: AbortSignal): Promise<void> {
+  const { parallel, out, chat = false } = flags;
+  const options = samplingOptions(flags);
+  const load = { ...(await loadOptions(flags)), maxSequences: parallel };
+  const openOne = () => openModel(flags, load, signal);
+  const lines = { file, parallel, out, chat, options, openModel: openOne };
+  const { answers, failed, tokens, ms } = await answerPromptLines(lines, signal);
+  if (flags.timings)
+    note(`generate ${tokens} tokens in ${ms.toFixed(1)} ms, ${((tokens * 1000) / ms).toFixed(1)} tokens/s`);
+  if (failed === 0) return;
+  note(`lutra: ${failed} of ${answers} answers ${failed === 1 ? "is an error" : "are errors"}`);
+  process.exitCode = 1;
+}
+
+async function loadOptions(flags: GenerateFlags): Promise<Partial<LoadOptions>> {
+  const chatTemplate = flags.chatTemplateFile === undefined ? undefined : await readTextFile(flags.chatTemplateFile);
+  return { ...techniqueOptions(flags), contextSize: flags.ctxSize || undefined, chatTemplate };
+}
+
+function parallel(value: string): number {
+  const parsed = positive(value);
+  if (parsed > limits.maxMaxSequences) throw new InvalidArgumentError(`Expected 1 to ${limits.maxMaxSequences}.`);
+  return parsed;
+}
+
 function samplingOptions(flags: GenerateFlags): GenerateOptions {
   const options: GenerateOptions = {
     maxTokens: flags.nPredict === -1 ? undefined : flags.nPredict,
@@ -138,35 +191,6 @@ function samplingOptions(flags: GenerateFlags): GenerateOptions {
 function promptProgress(bar: Bar): NonNullable<GenerateOptions["onPromptProgress"]> {
   return ({ processedTokens, totalTokens }) => {
     if (totalTokens > 256) bar.update(processedTokens, totalTokens);
-  };
-}
-
-function toDocument({ text, tokens, finishReason, usage, timings, speculation, logprobs }: GenerateResult) {
-  return {
-    text,
-    tokens,
-    finish_reason: finishReason,
-    usage: {
-      prompt_tokens: usage.promptTokens,
-      cached_tokens: usage.cachedTokens,
-      completion_tokens: usage.completionTokens,
-    },
-    timings: {
-      load_ms: timings.loadMs,
-      prompt_ms: timings.promptMs,
-      prompt_per_second: timings.promptPerSecond,
-      predicted_ms: timings.predictedMs,
-      predicted_per_second: timings.predictedPerSecond,
-      approximations: timings.approximations,
-    },
-    speculation: {
-      steps: speculation.steps,
-      drafted: speculation.drafted,
-      accepted: speculation.accepted,
-      mean_accepted: speculation.meanAccepted,
-      per_drafter: speculation.perDrafter,
-    },
-    ...(logprobs && logprobs.length > 0 && { logprobs }),
   };
 }
 

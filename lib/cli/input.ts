@@ -13,18 +13,27 @@ export interface TextFlags {
   file?: string;
 }
 
-/** The text of the argument, of -p or of -f (in that order of closeness), else of a piped stdin. */
+/** Where the text comes from: the argument, -p or -f (in that order of closeness), else stdin. */
+export function textSource(
+  argument: string | undefined,
+  flags: TextFlags,
+  command: Command,
+): "argument" | "prompt" | "file" | "stdin" {
+  const typed = (["prompt", "file"] as const).filter((name) => command.getOptionValueSource(name) === "cli");
+  if (typed.length + (argument === undefined ? 0 : 1) > 1)
+    throw new UsageError("give the text once: as an argument, with -p or with -f");
+  if (argument !== undefined) return "argument";
+  // A flag that was typed wins over one from the environment.
+  return typed[0] ?? (["prompt", "file"] as const).find((name) => flags[name] !== undefined) ?? "stdin";
+}
+
 export async function readText(
   argument: string | undefined,
   flags: TextFlags,
   command: Command,
 ): Promise<{ text: string; piped: boolean }> {
-  const typed = (["prompt", "file"] as const).filter((name) => command.getOptionValueSource(name) === "cli");
-  if (typed.length + (argument === undefined ? 0 : 1) > 1)
-    throw new UsageError("give the text once: as an argument, with -p or with -f");
-  if (argument !== undefined) return { text: argument, piped: false };
-  // A flag that was typed wins over one from the environment.
-  const source = typed[0] ?? (["prompt", "file"] as const).find((name) => flags[name] !== undefined);
+  const source = textSource(argument, flags, command);
+  if (source === "argument") return { text: argument as string, piped: false };
   if (source === "prompt") return { text: flags.prompt as string, piped: false };
   if (source === "file") return { text: await readTextFile(flags.file as string), piped: true };
   if (process.stdin.isTTY) throw new UsageError("no text: give it as an argument, with -f FILE or on stdin");

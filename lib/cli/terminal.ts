@@ -2,6 +2,7 @@
  * What every command shares with the terminal. Text goes to stdout, everything else to stderr; bars only on a terminal.
  * Exit codes: 0 done, 1 failed with a one-line reason, 2 usage, 130 interrupted.
  */
+import { setMaxListeners } from "node:events";
 import { CommanderError } from "commander";
 import { InvalidOptionError, toLutraError } from "../errors.js";
 
@@ -35,6 +36,8 @@ export function note(text: string): void {
 export async function runCommand(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const controller = new AbortController();
   const { signal } = controller;
+  // Every request of a command listens to it, and Node warns of more than ten listeners.
+  setMaxListeners(0, signal);
   const interrupt = () => {
     if (signal.aborted) process.exit(130);
     controller.abort(new Error("interrupted"));
@@ -83,11 +86,13 @@ export interface Bar {
   stop(): void;
 }
 
+const barScales = { MB: 1e6, kB: 1e3, tokens: 1 };
+
 /** A progress bar on stderr; nothing when stderr is not a terminal. */
-export async function createBar(title: string, unit: "MB" | "tokens"): Promise<Bar> {
+export async function createBar(title: string, unit: keyof typeof barScales): Promise<Bar> {
   if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} };
   const { default: progress } = await import("cli-progress");
-  const scale = unit === "MB" ? 1e6 : 1;
+  const scale = barScales[unit];
   const bar = new progress.SingleBar({
     format: `${title} {bar} {percentage}% | {value}/{total} ${unit}`,
     stream: process.stderr,

@@ -16,8 +16,8 @@ import {
   summarizeProfile,
   testName,
 } from "../../dist/esm/bench/index.js";
-import { parseBatches, parseList } from "../../dist/esm/cli/bench-flags.js";
-import { toCsv, toMarkdown, toProfiles, toRatios } from "../../dist/esm/cli/bench-output.js";
+import { parseBatches, parseList } from "../../dist/esm/cli/bench/flags.js";
+import { toCsv, toMarkdown, toProfiles, toRatios } from "../../dist/esm/cli/bench/output.js";
 
 const test = (kind: "pp" | "tg", n: number, depth = 0, batch = 1): BenchTest => ({ kind, n, depth, batch });
 

@@ -1,41 +1,47 @@
 /** Bench rows as text: Markdown, CSV, ratios to an earlier run, profiles. */
-import type { BaseRow, BenchProfile, BenchRow } from "../bench/index.js";
-import { ratioToBase } from "../bench/index.js";
+import type { BaseRow, BenchProfile, BenchRow } from "../../bench/index.js";
+import { ratioToBase } from "../../bench/index.js";
 
-type Cell = [heading: string, value: (row: BenchRow) => string];
+export type Cell<Row> = readonly [heading: string, value: (row: Row) => string];
 
 /** `base`: rows of an earlier run; undefined: no comparison. */
 export function toMarkdown(rows: readonly BenchRow[], title: string, base?: readonly BaseRow[]): string {
   const several = new Set(rows.map(({ engine }) => engine)).size > 1;
-  const cells: Cell[] = [
+  const cells: Cell<BenchRow>[] = [
     ["test", ({ test }) => test],
-    ...(several ? [["engine", ({ engine }) => engine] satisfies Cell] : []),
+    ...(several ? [["engine", ({ engine }) => engine] satisfies Cell<BenchRow>] : []),
     ["tokens/s", ({ tokens_per_second, spread }) => `${tokens_per_second.toFixed(2)} ± ${spread.toFixed(2)}`],
     ["of the ceiling", ({ share_of_ceiling: share }) => (share === null ? "" : `${(share * 100).toFixed(0)} %`)],
-    ...(base ? [["÷ earlier", (row) => ratioText(ratioToBase(row, base))] satisfies Cell] : []),
+    ...(base ? [["÷ earlier", (row) => ratioText(ratioToBase(row, base))] satisfies Cell<BenchRow>] : []),
   ];
+  const ratiosAfter = (row: BenchRow, i: number) => (rows[i + 1]?.test === row.test ? [] : ratioLines(rows, row.test));
+  return toTable(rows, title, cells, several ? ratiosAfter : undefined);
+}
+
+/** `after`: lines that follow a row; their missing cells are empty. */
+export function toTable<Row>(
+  rows: readonly Row[],
+  title: string,
+  cells: readonly Cell<Row>[],
+  after: (row: Row, i: number) => string[][] = () => [],
+): string {
   const texts = new Set(["test", "engine"]);
-  const line = (values: string[]) => `| ${values.join(" | ")} |\n`;
-  const body = rows.flatMap((row, i) => {
-    const own = line(cells.map(([, value]) => value(row)));
-    const last = rows[i + 1]?.test !== row.test;
-    return several && last ? [own, ...ratioLines(rows, row.test, cells.length).map(line)] : [own];
-  });
+  const line = (values: readonly string[]) => `| ${cells.map((_, i) => values[i] ?? "").join(" | ")} |\n`;
+  const body = rows.flatMap((row, i) => [line(cells.map(([, value]) => value(row))), ...after(row, i).map(line)]);
   const rule = cells.map(([heading]) => (texts.has(heading) ? "---" : "---:"));
   return `${title}\n\n${line(cells.map(([heading]) => heading))}${line(rule)}${body.join("")}`;
 }
 
 /** Of each test Lutra's median ÷ that of every other engine. */
-function ratioLines(rows: readonly BenchRow[], test: string, width: number): string[][] {
+function ratioLines(rows: readonly BenchRow[], test: string): string[][] {
   const [ours, ...others] = rows.filter((row) => row.test === test);
   return others.map((other) => {
     const ratio = (ours?.tokens_per_second ?? Number.NaN) / other.tokens_per_second;
-    const values = [test, `${ours?.engine} ÷ ${other.engine}`, ratioText(ratio)];
-    return Array.from({ length: width }, (_, i) => values[i] ?? "");
+    return [test, `${ours?.engine} ÷ ${other.engine}`, ratioText(ratio)];
   });
 }
 
-function ratioText(ratio: number | null): string {
+export function ratioText(ratio: number | null): string {
   return ratio === null ? "" : `${ratio.toFixed(2)} ×`;
 }
 

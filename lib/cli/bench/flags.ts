@@ -1,7 +1,15 @@
 /** The flags of `lutra bench`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { limits } from "../limits.js";
-import { addCompute, addTechniques, type ModelFlags, option, positive, type TechniqueFlags } from "./options.js";
+import { limits } from "../../limits.js";
+import {
+  addCompute,
+  addTechniques,
+  integer,
+  type ModelFlags,
+  option,
+  positive,
+  type TechniqueFlags,
+} from "../options.js";
 
 export type BenchFormat = "md" | "json" | "csv" | "svg";
 
@@ -15,9 +23,16 @@ export interface BenchFlags extends ModelFlags, TechniqueFlags {
   peer?: string;
   compare?: string;
   profile?: boolean;
+  concurrency?: number[];
+  requests: number;
+  sharedPrefix: number;
+  maxTtft: number;
+  maxTpot: number;
 }
 
 const maxValues = 64;
+/** More could not all be alive on one model. */
+const maxClients = limits.maxMaxSequences + limits.maxQueuedRequests;
 
 const help = `
 tokens/s: the median of the samples; spread: their standard deviation. Of a batch (-b) all streams count together:
@@ -27,6 +42,10 @@ of the ceiling: bytes that generation has to read per second ÷ the read ceiling
   A token reads weights ÷ batch (a step reads them once for all streams) + the keys and values of its depth.
 --peer measures node-llama-cpp on the same file, token ids and threads, in a process that sleeps while Lutra works, in
   alternating rounds; install it with npm install node-llama-cpp, or name the folder of its node_modules in LUTRA_PEER.
+--concurrency measures clients in place of pp and tg: each sends prompts of -p tokens that no other has and reads -n
+  tokens, one request after the other. tokens/s: generated ones, all clients together. TTFT: time to first token, from
+  the submission. TPOT: time per output token after the first, of a request. gap: between two tokens. p50 and p99 are of
+  all requests of all repetitions. goodput: requests a second whose TTFT and TPOT keep --max-ttft and --max-tpot, and their share.
 --profile adds one run to each test, of a prompt with its prefix. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
 
 export function addBenchFlags(command: Command): Command {
@@ -51,6 +70,18 @@ export function addBenchFlags(command: Command): Command {
     )
     .addOption(option("--compare <file>", "ratios to the rows of an earlier `-o json` file"))
     .addOption(option("--profile", "where the time of a step goes, per operator"))
+    .addOption(
+      option("--concurrency <list>", "clients that send one request after the other", parseClients).conflicts([
+        "batch",
+        "nDepth",
+        "peer",
+        "profile",
+      ]),
+    )
+    .addOption(option("--requests <n>", "requests of each client in each repetition", positive).default(4))
+    .addOption(option("--shared-prefix <n>", "tokens that all prompts of all clients begin with", natural).default(0))
+    .addOption(option("--max-ttft <ms>", "goodput: bound of the time to first token", positive).default(2000))
+    .addOption(option("--max-tpot <ms>", "goodput: bound of the time per output token", positive).default(100))
     .addHelpText("after", help);
   return addTechniques(addCompute(command));
 }
@@ -67,6 +98,19 @@ export function parseBatches(text: string): number[] {
   if (values.some((value) => value < 1 || value > limits.maxMaxSequences))
     throw new InvalidArgumentError(`Expected 1 to ${limits.maxMaxSequences} streams.`);
   return values;
+}
+
+function parseClients(text: string): number[] {
+  const values = parseList(text);
+  if (values.some((value) => value < 1 || value > maxClients))
+    throw new InvalidArgumentError(`Expected 1 to ${maxClients} clients.`);
+  return values;
+}
+
+function natural(value: string): number {
+  const parsed = integer(value);
+  if (parsed < 0) throw new InvalidArgumentError("Expected a whole number of at least 0.");
+  return parsed;
 }
 
 function parseRange(text: string): number[] {

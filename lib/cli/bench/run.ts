@@ -1,7 +1,5 @@
 /** A run of `lutra bench`: what its flags ask for is measured and reported. */
-import { cpus } from "node:os";
 import {
-  type BaseRow,
   type BenchRow,
   type BenchTest,
   bytesPerToken,
@@ -11,30 +9,27 @@ import {
   lutraReadBytes,
   measureLutra,
   neededContext,
-  parseBase,
   peerName,
   PeerProcess,
   peerVersion,
-  plotRows,
   profileLutra,
   runTest,
   type Subject,
   testName,
-} from "../bench/index.js";
-import type { Model } from "../engine/index.js";
-import type { BenchFlags, BenchFormat } from "./bench-flags.js";
-import { toCsv, toMarkdown, toProfiles, toRatios } from "./bench-output.js";
-import { openModel, readTextFile } from "./input.js";
-import { techniqueOptions } from "./options.js";
-import { note, print, printJson, spin, UsageError } from "./terminal.js";
+} from "../../bench/index.js";
+import type { Model } from "../../engine/index.js";
+import { openModel } from "../input.js";
+import { techniqueOptions } from "../options.js";
+import { note, spin, UsageError } from "../terminal.js";
+import type { BenchFlags } from "./flags.js";
+import { toMarkdown } from "./output.js";
+import { baseOf, formatOf, report } from "./report.js";
 
 export async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
-  if (flags.json && flags.output && flags.output !== "json")
-    throw new UsageError(`--json and -o ${flags.output} exclude each other`);
-  const format = flags.json ? "json" : (flags.output ?? "md");
+  const format = formatOf(flags);
   const tests = listTests(flags);
   if (tests.length === 0) throw new UsageError("nothing to measure: -p and -n are both 0");
-  const base = flags.compare === undefined ? undefined : parseBase(await readTextFile(flags.compare), flags.compare);
+  const base = await baseOf(flags);
   const peerFolder = flags.peer === undefined ? undefined : findPeer();
   if (peerFolder === null) throw new UsageError(missingPeer(flags.peer as string));
 
@@ -46,7 +41,13 @@ export async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<
   const rows: BenchRow[] = [];
   for (const test of tests)
     rows.push(...(await runOne(test, { model, subjects, flags, signal, quiet: format === "md" })));
-  await report(rows, { format, model, base, peer: peerFolder && `, ${peerName} ${peerVersion(peerFolder)}` });
+  await report(rows, {
+    format,
+    model,
+    base,
+    toMarkdown,
+    peer: peerFolder && `, ${peerName} ${peerVersion(peerFolder)}`,
+  });
 }
 
 function missingPeer(name: string): string {
@@ -101,31 +102,4 @@ async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }
 function progressLine({ test, engine, tokens_per_second, share_of_ceiling: share }: BenchRow): string {
   const ofCeiling = share === null ? "" : `, ${(share * 100).toFixed(0)} % of the read ceiling`;
   return `${test}, ${engine}: ${tokens_per_second.toFixed(1)} tokens/s${ofCeiling}`;
-}
-
-interface Report {
-  format: BenchFormat;
-  model: Model;
-  base: BaseRow[] | undefined;
-  /** Its name and version for the title, after a comma. */
-  peer: string | undefined;
-}
-
-/** The rows in their format on stdout; what that format has no place for on stderr. */
-async function report(rows: readonly BenchRow[], { format, model, base, peer = "" }: Report): Promise<void> {
-  const { name, isa, threads } = model.info;
-  const ceilings = rows.map(({ read_ceiling_gb_s }) => read_ceiling_gb_s);
-  const range = [...new Set([Math.min(...ceilings), Math.max(...ceilings)].map((value) => value.toFixed(1)))].join("–");
-  const machine = `${cpus()[0]?.model.trim() || process.arch}, ${isa}, ${threads} threads, read ceiling ${range} GB/s${peer}`;
-  if (format === "md") {
-    await print(toMarkdown(rows, `${name}, ${machine}`, base));
-    const profiles = toProfiles(rows);
-    return print(profiles && `\n${profiles}`);
-  }
-  if (format === "json") await printJson(rows);
-  else if (format === "csv") await print(toCsv(rows));
-  else await print(await plotRows(rows, { model: name, subtitle: machine }));
-  if (base) note(toRatios(rows, base).trimEnd());
-  const profiles = format === "json" ? "" : toProfiles(rows);
-  if (profiles) note(profiles.trimEnd());
 }
