@@ -27,7 +27,11 @@ export interface RequestSink {
   onFailure(error: LutraError): void;
 }
 
-type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }["generate" | "score" | "embed" | "profile"];
+type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }[
+  | "generate"
+  | "score"
+  | "embed"
+  | "profile"];
 export type RequestMessage = StartMessage extends infer M
   ? M extends unknown
     ? Omit<M, "id" | "slot">
