@@ -104,7 +104,7 @@ export class Model {
   /** How well the model predicts a text. Token ids are scored as one sequence, a text in windows of the context size. */
   async perplexity(text: string | ArrayLike<number>, options?: PerplexityOptions): Promise<PerplexityResult> {
     this.checkAlive();
-    return scorePerplexity(this.client_, text, options, this.info);
+    return await scorePerplexity(this.client_, text, options, this.info);
   }
 
   /**
@@ -116,8 +116,7 @@ export class Model {
   async embed(texts: EmbedInput, options?: EmbedOptions): Promise<EmbedResult> {
     this.checkAlive();
     // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
-    const result = await embedTexts(this.client_, texts, options, this.info);
-    return result;
+    return await embedTexts(this.client_, texts, options, this.info);
   }
 
   /** Bytes that this model holds. */
