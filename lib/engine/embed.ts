@@ -37,7 +37,8 @@ export async function embedTexts(
   const normalize = checkFlag("normalize", given["normalize"]) ?? true;
   const signal = checkSignal(given["signal"]);
   const call = new EmbedCall(engines, readTexts(texts, info.vocabSize), { pooling, normalize });
-  const onAbort = (): void => call.stop(createError("ABORTED", "embed() was aborted by its signal", { cause: signal?.reason }));
+  const onAbort = (): void =>
+    call.stop(createError("ABORTED", "embed() was aborted by its signal", { cause: signal?.reason }));
   if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort, { once: true });
   try {

@@ -150,8 +150,7 @@ export class Model {
   async embed(texts: EmbedInput, options?: EmbedOptions): Promise<EmbedResult> {
     this.checkAlive();
     // Awaited here: a suspended method holds its model, so nobody collects it meanwhile.
-    const result = await embedTexts(this.engines_, texts, options, this.info);
-    return result;
+    return await embedTexts(this.engines_, texts, options, this.info);
   }
 
   /** Bytes that this model holds: one copy of the weights, and what each replica has of its own. */

@@ -33,7 +33,8 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
   for (uint32_t row = 0; row < step.rows; ++row) {
     if (wants_candidates(step.wants[row])) wanted_rows_.push_back(row);
     if (step.wants[row] != kHidden) continue;
-    kernels_.rms_norm(x_ + static_cast<uint64_t>(row) * hyper.dim, model_->output_norm, hyper.dim, hyper.rms_eps, hidden);
+    kernels_.rms_norm(x_ + static_cast<uint64_t>(row) * hyper.dim, model_->output_norm, hyper.dim, hyper.rms_eps,
+                      hidden);
     hidden += hyper.dim;
   }
   bool screened = false;

@@ -43,9 +43,7 @@ t.test("neighbours of a poisoned request are as if alone", async (t) => {
   const scored = model.perplexity([260, poison, 262, 263]);
   const embedded = (["mean", "last"] as const).map((pooling) => model.embed([[260], [261, poison]], { pooling }));
   const expected = { name: "InternalError", code: "E_NONFINITE", message: /not finite/ };
-  await Promise.all(
-    [...poisoned, scored, ...embedded].map((request) => t.rejects(Promise.resolve(request), expected)),
-  );
+  await Promise.all([...poisoned, scored, ...embedded].map((request) => t.rejects(Promise.resolve(request), expected)));
   t.same((await neighbour).tokens, alone.tokens);
   t.same((await model.generate([260, 261, 262], options)).tokens, alone.tokens, "and nothing is left behind");
   await model.dispose();

@@ -61,7 +61,8 @@ t.test("hidden states: of every row or of the last one, and no logits", (t) => {
   const { wants } = scheduler.arrays;
   scheduler.submit({ ...request(1, 20, 0), hidden: "all" });
   scheduler.submit({ ...request(2, 20, 0), hidden: "last" });
-  const rows = (step: Step) => step.spans.map(({ sequence, start, rows, hidden }) => [sequence.id, start, rows, hidden]);
+  const rows = (step: Step) =>
+    step.spans.map(({ sequence, start, rows, hidden }) => [sequence.id, start, rows, hidden]);
   let step = scheduler.compose() as Step;
   const first = [
     [1, 0, 20, 20],
