@@ -3,12 +3,17 @@ export const limits = {
   /** Context window when the caller names none: the smaller of this and what the model was trained for. */
   defaultContextSize: 8192,
   maxContextSize: 1 << 20,
-  /** Sequences that run at once on one model. */
-  defaultMaxSequences: 4,
+  /** Sequences that run at once on one model; more wait. They share the K/V pages. */
+  defaultMaxSequences: 16,
+  /** Full contexts the K/V cache holds when the caller names neither its size nor how many sequences there are. */
+  defaultCacheContexts: 4,
   maxMaxSequences: 64,
+  maxKvCacheTokens: 1 << 26,
   maxThreads: 256,
   /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
   prefillChunk: 256,
+  /** Request priorities are whole numbers from its negative to it. */
+  maxPriority: 100,
   /** Requests that wait for admission. */
   maxQueuedRequests: 512,
   /** Parts a slow reader may leave unread before its sequence pauses. */

@@ -6,8 +6,14 @@ export interface LoadOptions {
   threads?: number;
   /** Tokens of prompt and answer together that one request may hold. */
   contextSize?: number;
-  /** Requests that run at once; more wait. Default 4, fewer where their K/V would take more than half of the free memory. */
+  /** Requests that run at once; more wait. Default 16. */
   maxSequences?: number;
+  /**
+   * Positions whose keys and values are kept in all: of running requests, which take them as they grow, and of prefixes that
+   * later requests may share. Default: `maxSequences` full contexts when you name that, else 4; fewer, unless you name
+   * `contextSize` too, where they would take more than half of the free memory.
+   */
+  kvCacheTokens?: number;
   /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
   kvCacheType?: KvCacheType;
   /** How weights are multiplied. */
@@ -49,6 +55,10 @@ export interface GenerateOptions {
   parseSpecial?: boolean;
   /** Go on past the model's end-of-generation tokens (for measurements). */
   ignoreEos?: boolean;
+  /** Use the keys and values of a beginning that was computed before, and leave this request's for others. Default: true. */
+  cachePrompt?: boolean;
+  /** Requests of higher priority run first, and take the place of running ones of lower priority. Default: 0. */
+  priority?: number;
   /** An abort rejects the awaited result, and the iterator, with an AbortedError that carries the text so far. */
   signal?: AbortSignal;
   onPromptProgress?: (progress: { processedTokens: number; totalTokens: number }) => void;
@@ -83,12 +93,15 @@ export interface TextPart {
 
 export interface Usage {
   promptTokens: number;
+  /** Of the prompt's tokens, those whose keys and values were in the prefix cache: they were not computed again. */
+  cachedTokens: number;
   completionTokens: number;
 }
 
 export interface Timings {
   loadMs: number;
   promptMs: number;
+  /** Of the tokens that were not cached. */
   promptPerSecond: number;
   predictedMs: number;
   predictedPerSecond: number;
@@ -148,8 +161,12 @@ export interface ModelMetrics {
   promptTokens: number;
   completionTokens: number;
   steps: number;
+  /** K/V pages of 32 positions: all; those a request can have now; those that hold cached prefixes, in use or not. */
   pages: number;
   freePages: number;
+  cachedPages: number;
+  /** Times a running request had to make room for others and was computed again later. */
+  preemptions: number;
 }
 
 export interface ModelInfo {

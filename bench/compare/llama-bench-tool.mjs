@@ -9,6 +9,8 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
+/** From here on the work itself takes half a minute, and a warm-up of the same length would change nothing but that. */
+const longTokens = 4096;
 const outputBytes = 64 << 20;
 
 export class LlamaBenchTool {
@@ -36,6 +38,7 @@ export class LlamaBenchTool {
   async runSingle({ kind, n, depth }, flashAttention) {
     const lengths = kind === "pp" ? ["-p", String(n), "-n", "0"] : ["-p", "0", "-n", String(n)];
     const flags = ["-m", this.path, "-t", this.threads, ...lengths, "-d", String(depth), "-fa", flashAttention];
+    if (n + depth >= longTokens) flags.push("--no-warmup");
     const { stdout } = await run(this.llamaBench, [...flags, "-r", "1", "-o", "json"], { maxBuffer: outputBytes });
     const [row] = JSON.parse(stdout);
     this.build = `${row.build_number} (${row.build_commit})`;

@@ -146,7 +146,11 @@ function toDocument({ text, tokens, finishReason, usage, timings, speculation, l
     text,
     tokens,
     finish_reason: finishReason,
-    usage: { prompt_tokens: usage.promptTokens, completion_tokens: usage.completionTokens },
+    usage: {
+      prompt_tokens: usage.promptTokens,
+      cached_tokens: usage.cachedTokens,
+      completion_tokens: usage.completionTokens,
+    },
     timings: {
       load_ms: timings.loadMs,
       prompt_ms: timings.promptMs,

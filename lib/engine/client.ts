@@ -142,6 +142,11 @@ export class EngineClient {
     return this.handleOf(id, slot);
   }
 
+  /** Nobody will ask in this namespace any more. */
+  forget(namespace: number): void {
+    if (this.ended_ === undefined) this.send({ type: "forget", namespace });
+  }
+
   /** Ends the engine: the running step stops at its next layer, every request fails with `reason`. Idempotent. */
   stop(reason: LutraError): Promise<void> {
     this.stopping_ ??= this.stopWorker(reason);

@@ -178,16 +178,16 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     if (this.callbackError_ !== undefined) return this.fail(this.callbackError_, summary);
     if (summary.finishReason === "abort" && !this.left_) return this.fail(this.abortedError(), summary);
     this.end(summary, undefined);
-    const { finishReason, promptTokens, completionTokens, decodeSteps, promptMs, predictedMs } = summary;
+    const { finishReason, promptTokens, cachedTokens, completionTokens, decodeSteps, promptMs, predictedMs } = summary;
     const result: GenerateResult = {
       text: this.text_,
       tokens: this.tokens_,
       finishReason,
-      usage: { promptTokens, completionTokens },
+      usage: { promptTokens, cachedTokens, completionTokens },
       timings: {
         loadMs: this.options_.loadMs,
         promptMs,
-        promptPerSecond: perSecond(promptTokens, promptMs),
+        promptPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
         predictedMs,
         predictedPerSecond: perSecond(decodeSteps, predictedMs),
         approximations: [],

@@ -11,6 +11,7 @@ const names = [
   "threads",
   "contextSize",
   "maxSequences",
+  "kvCacheTokens",
   "isa",
   "chatTemplate",
   "onLoadProgress",
@@ -24,8 +25,10 @@ export interface ResolvedLoadOptions {
   threads: number;
   /** 0: the default, which depends on the model. */
   contextSize: number;
-  /** 0: the default, or fewer when memory is short. */
+  /** 0: the default. */
   maxSequences: number;
+  /** 0: the default, which depends on the others and on free memory. */
+  kvCacheTokens: number;
   isa: Isa;
   kvCacheType: KvCacheType;
   chatTemplate: string | undefined;
@@ -82,6 +85,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     threads: checkInteger("threads", given["threads"], 1, limits.maxThreads) ?? getBinding().cpu().threads,
     contextSize: checkInteger("contextSize", given["contextSize"], 1, limits.maxContextSize) ?? 0,
     maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
+    kvCacheTokens: checkInteger("kvCacheTokens", given["kvCacheTokens"], 1, limits.maxKvCacheTokens) ?? 0,
     isa: checkIsa(given["isa"]),
     kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),

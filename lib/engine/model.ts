@@ -146,6 +146,8 @@ export class Model {
       steps: word(header.steps),
       pages: this.client_.loaded.pages,
       freePages: word(header.freePages),
+      cachedPages: word(header.cachedPages),
+      preemptions: word(header.preemptions),
     };
   }
 
@@ -214,14 +216,12 @@ export class Model {
       return GenerateResultStream.failed(toLutraError(thrown));
     }
     const { call, prompt, namespace = 0, onEnd } = prepared;
-    const { params, signal, onPromptProgress } = call;
+    const { params, priority, cachePrompt, signal, onPromptProgress } = call;
+    const place = { priority, cached: cachePrompt, namespace };
+    const reportProgress = onPromptProgress !== undefined;
     this.counts_.requests++;
     return new GenerateResultStream(
-      (sink) =>
-        this.client_.submit(
-          { type: "generate", prompt, params, reportProgress: onPromptProgress !== undefined, namespace },
-          sink,
-        ),
+      (sink) => this.client_.submit({ type: "generate", prompt, params, place, reportProgress }, sink),
       {
         signal,
         onPromptProgress,

@@ -8,6 +8,8 @@ import { checkText } from "./load-options.js";
 
 export interface GenerateCall {
   params: SamplingParams;
+  priority: number;
+  cachePrompt: boolean;
   signal: AbortSignal | undefined;
   onPromptProgress: GenerateOptions["onPromptProgress"];
 }
@@ -42,8 +44,8 @@ export function resolveChatCall(options: unknown, vocabSize: number): ChatCall {
 /** `given` was read already: a getter cannot answer differently here and in resolveSampling. */
 function toCall(given: Record<string, unknown>, vocabSize: number): GenerateCall {
   const params = resolveSampling(given, { vocabSize, alsoKnown: chatNames });
-  const { signal, onPromptProgress } = given as GenerateOptions;
-  return { params, signal, onPromptProgress };
+  const { priority = 0, cachePrompt = true, signal, onPromptProgress } = given as GenerateOptions;
+  return { params, priority, cachePrompt, signal, onPromptProgress };
 }
 
 /** A copy of a caller's list; null when it is none, or cannot be read (a proxy, a detached buffer). */

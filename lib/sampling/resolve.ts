@@ -55,6 +55,8 @@ const rules: Record<keyof GenerateOptions, Rule> = {
   },
   parseSpecial: { schema: z.boolean(), expected: "true or false" },
   ignoreEos: { schema: z.boolean(), expected: "true or false" },
+  cachePrompt: { schema: z.boolean(), expected: "true or false" },
+  priority: integerRule(-limits.maxPriority, limits.maxPriority),
   signal: { schema: z.instanceof(AbortSignal), expected: "an AbortSignal" },
   onPromptProgress: { schema: z.custom((value) => typeof value === "function"), expected: "a function" },
 };

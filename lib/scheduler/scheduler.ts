@@ -1,17 +1,22 @@
 /**
- * Continuous batching: a queue in order of arrival, admission by sequence count and pages, and the composition of one
- * step: first one decode row for every running sequence, then chunks of prompts. Pure: it owns the page tables and the
- * step's input arrays, and knows nothing of native code, threads or text.
+ * Continuous batching: a queue by priority and order of arrival, admission by sequence count and pages, and the
+ * composition of one step: first one decode row for every running sequence, then chunks of prompts, as many rows as the
+ * streams can bear (step-costs.ts). When pages run out, the lowest in rank makes room: it goes back to the queue with
+ * what it has said so far, and is computed again later, from the prefix tree where that still has it.
  *
- * Contract: compose() → run → commit(); between the two no other method may be called, except abandon() in place of
- * commit() when the step did not finish (its rows are composed again; running a row twice gives the same bits).
+ * Pure: it owns the page tables and the step's input arrays, and knows nothing of native code, threads or text.
+ *
+ * Contract: compose() → make takeCopies() → run → commit(); between compose and commit no other method may be called,
+ * except abandon() in place of commit() when the step did not finish (its rows are composed again; running a row twice
+ * gives the same bits).
  */
 import type { StepArrays } from "../binding/native.js";
 import { createError } from "../errors.js";
 import { pagePositions } from "../limits.js";
-import { PagePool } from "./page-pool.js";
-import { Sequence, type SequenceRequest } from "./sequence.js";
+import { PageTables } from "./page-tables.js";
+import { compareRank, Sequence, type SequenceRequest } from "./sequence.js";
 import { createStepArrays, type Step, type StepLimits } from "./step.js";
+import { StepCosts } from "./step-costs.js";
 
 export interface SchedulerOptions extends StepLimits {
   pages: number;
@@ -23,22 +28,27 @@ export interface SchedulerOptions extends StepLimits {
 export class Scheduler {
   readonly arrays: StepArrays;
   private readonly options_: SchedulerOptions;
-  private readonly pool_: PagePool;
+  private readonly tables_: PageTables;
+  private readonly costs_: StepCosts;
+  /** Both by rank. */
   private readonly queue_: Sequence[] = [];
-  /** In order of admission. */
   private readonly running_: Sequence[] = [];
   private readonly freeSlots_: number[];
   private readonly byId_ = new Map<number, Sequence>();
   private readonly step_: Step;
   private composed_ = false;
+  private nextOrder_ = 0;
+  private stepNumber_ = 0;
+  private preemptions_ = 0;
 
   constructor(options: SchedulerOptions, aborts: Int32Array) {
     this.options_ = options;
-    this.pool_ = new PagePool(options.pages);
-    this.arrays = createStepArrays(options, aborts);
+    this.tables_ = new PageTables(options.pages, options.maxSequences, options.pageStride);
+    this.costs_ = new StepCosts(options.maxSequences);
+    this.arrays = createStepArrays(options, this.tables_.entries, aborts);
     this.freeSlots_ = Array.from({ length: options.maxSequences }, (_, i) => options.maxSequences - 1 - i);
     const shape = { rows: 0, sequences: options.maxSequences, pageStride: options.pageStride, k: 1 };
-    this.step_ = { shape, spans: [], wanted: [] };
+    this.step_ = { shape, spans: [], wanted: [], decodeRows: 0 };
   }
 
   get queued(): number {
@@ -47,11 +57,20 @@ export class Scheduler {
   get running(): number {
     return this.running_.length;
   }
+  /** Pages that a request can have: free ones, and those of the prefix cache that nobody uses. */
   get freePages(): number {
-    return this.pool_.free;
+    return this.tables_.pool.available;
+  }
+  /** Pages of the prefix cache, used or not. */
+  get cachedPages(): number {
+    return this.tables_.pool.cached;
+  }
+  /** Times a sequence had to make room. */
+  get preemptions(): number {
+    return this.preemptions_;
   }
 
-  /** Adds a request to the queue's end. Prompts are checked by the caller: 1 … contextSize tokens. */
+  /** Adds a request to the queue. Prompts are checked by the caller: 1 … contextSize tokens. */
   submit(request: SequenceRequest): Sequence {
     const { maxQueuedRequests, contextSize } = this.options_;
     if (request.prompt.length < 1 || request.prompt.length > contextSize) {
@@ -69,8 +88,9 @@ export class Scheduler {
       );
     }
     const sequence = new Sequence({ ...request, maxPositions: Math.min(request.maxPositions, contextSize) });
+    sequence.order = this.nextOrder_++;
     this.byId_.set(sequence.id, sequence);
-    this.queue_.push(sequence);
+    insertByRank(this.queue_, sequence);
     this.admit();
     return sequence;
   }
@@ -80,19 +100,11 @@ export class Scheduler {
     const sequence = this.byId_.get(id);
     if (sequence === undefined) return;
     this.byId_.delete(id);
-    if (sequence.slot < 0) {
-      this.queue_.splice(this.queue_.indexOf(sequence), 1);
-      return;
-    }
-    const { pageStride } = this.options_;
-    this.running_.splice(this.running_.indexOf(sequence), 1);
-    this.pool_.giveBack(sequence.pages, this.arrays.pageTables, sequence.slot * pageStride);
-    this.arrays.sequenceAborts[sequence.slot] = -1;
-    this.freeSlots_.push(sequence.slot);
-    sequence.slot = -1;
+    if (sequence.slot < 0) this.queue_.splice(this.queue_.indexOf(sequence), 1);
+    else this.stopRunning(sequence);
   }
 
-  /** A paused sequence keeps its pages and takes no rows. */
+  /** A paused sequence keeps its pages, unless others need them, and takes no rows. */
   setPaused(id: number, paused: boolean): void {
     const sequence = this.byId_.get(id);
     if (sequence !== undefined) sequence.paused = paused;
@@ -105,41 +117,35 @@ export class Scheduler {
     return true;
   }
 
-  /** True when compose() would give a step. */
-  hasWork(): boolean {
-    this.admit();
-    return this.running_.some((sequence) => !sequence.paused && sequence.pending > 0);
-  }
-
   /** The next step, in the reused arrays; null when nothing can run. */
   compose(): Step | null {
     if (this.composed_) throw createError("INTERNAL", "scheduler: compose() before commit()");
     this.admit();
     const step = this.step_;
-    step.spans.length = 0;
-    step.wanted.length = 0;
-    step.shape.rows = 0;
-    for (const sequence of this.running_) {
-      if (!sequence.paused && sequence.decoding && sequence.pending > 0) this.addSpan(step, sequence, sequence.pending);
-    }
-    let budget = this.options_.prefillChunk;
-    for (const sequence of this.running_) {
-      if (sequence.paused || sequence.decoding) continue;
-      const room = Math.min(budget, this.options_.maxRows - step.shape.rows);
-      const wantedRoom = this.options_.maxWanted - step.wanted.length;
-      const rows = Math.min(sequence.pending, room, sequence.score ? wantedRoom : room, wantedRoom > 0 ? room : 0);
-      if (rows <= 0) continue;
-      this.addSpan(step, sequence, rows);
-      budget -= rows;
-    }
+    step.spans.length = step.wanted.length = step.shape.rows = step.decodeRows = 0;
+    this.stepNumber_++;
+    do {
+      this.addDecodeRows(step);
+      this.addPromptRows(step);
+    } while (step.shape.rows === 0 && this.makeRoom());
     if (step.shape.rows === 0) return null;
     this.composed_ = true;
     return step;
   }
 
-  /** The composed rows have run: their positions are in the cache. */
-  commit(): void {
-    for (const span of this.step_.spans) span.sequence.computed += span.rows;
+  /** Pages to be copied, [from, to, …] in order, before the composed step or anything else reads or writes pages. */
+  takeCopies(): Int32Array {
+    return this.tables_.takeCopies();
+  }
+
+  /** The composed rows have run, in `ms` milliseconds: their positions are in the cache. */
+  commit(ms: number): void {
+    const { spans, shape, decodeRows } = this.step_;
+    for (const { sequence, rows } of spans) {
+      sequence.computed += rows;
+      this.tables_.publish(sequence);
+    }
+    this.costs_.observe(decodeRows, shape.rows - decodeRows, ms);
     this.composed_ = false;
   }
 
@@ -148,37 +154,147 @@ export class Scheduler {
     this.composed_ = false;
   }
 
+  /** The pages of a running sequence, in order of its positions. */
+  pagesOf(sequence: Sequence): Int32Array {
+    return this.tables_.pagesOf(sequence);
+  }
+
+  /** Up to `count` pages that the caller fills with positions computed elsewhere and then gives to keep(). */
+  reserve(count: number): Int32Array {
+    return this.tables_.reserve(count);
+  }
+
+  /** Reserved pages hold tokens[0, computed) from their first position on, as far as they go. */
+  keep(namespace: number, tokens: Int32Array, computed: number, pages: Int32Array): void {
+    this.tables_.keep(namespace, tokens, computed, pages);
+  }
+
+  /** Nobody will use the namespace any more. */
+  forget(namespace: number): void {
+    this.tables_.forget(namespace);
+  }
+
+  private addDecodeRows(step: Step): void {
+    for (let i = 0; i < this.running_.length; i++) {
+      const sequence = this.running_[i] as Sequence;
+      if (sequence.paused || !sequence.decoding) continue;
+      while (!this.tables_.grow(sequence, sequence.length)) {
+        // All behind it in rank, which have no row in this step yet.
+        const last = this.running_[this.running_.length - 1] as Sequence;
+        if (last === sequence) break;
+        this.preempt(last);
+      }
+      if (sequence.pages * pagePositions < sequence.length) continue;
+      this.addSpan(step, sequence, 1);
+      step.decodeRows++;
+    }
+  }
+
+  /** Chunks of prompts: by priority, then whoever waited longest for one, so that a short prompt passes a long one. */
+  private addPromptRows(step: Step): void {
+    const waiting = this.running_.filter(({ paused, decoding, pending }) => !paused && !decoding && pending > 0);
+    waiting.sort((a, b) => b.priority - a.priority || a.lastChunk - b.lastChunk || a.order - b.order);
+    let budget = this.costs_.promptRows(step.decodeRows, this.options_.prefillChunk);
+    for (const sequence of waiting) {
+      if (budget <= 0) return;
+      this.tables_.adopt(sequence);
+      if (step.spans.some((span) => computesFor(span, sequence))) continue;
+      const wantedRoom = this.options_.maxWanted - step.wanted.length;
+      let rows = Math.min(sequence.pending, budget, this.options_.maxRows - step.shape.rows);
+      if (wantedRoom <= 0) rows = 0;
+      else if (sequence.wanted === "targets") rows = Math.min(rows, wantedRoom);
+      if (rows > 0 && !this.tables_.grow(sequence, sequence.computed + rows)) {
+        rows = sequence.pages * pagePositions - sequence.computed;
+      }
+      if (rows <= 0) continue;
+      this.addSpan(step, sequence, rows);
+      sequence.lastChunk = this.stepNumber_;
+      budget -= rows;
+    }
+  }
+
   private addSpan(step: Step, sequence: Sequence, rows: number): void {
     const { tokens, positions, sequences, wants, targets } = this.arrays;
     const start = sequence.computed;
+    const scored = sequence.wanted === "targets";
     for (let i = 0; i < rows; i++) {
       const row = step.shape.rows + i;
       const position = start + i;
-      const wanted = sequence.score || position === sequence.length - 1;
+      const wanted = scored || (sequence.wanted === "next" && position === sequence.length - 1);
       tokens[row] = sequence.tokens[position] as number;
       positions[row] = position;
       sequences[row] = sequence.slot;
       wants[row] = wanted ? 1 : 0;
-      targets[row] = sequence.score ? (sequence.tokens[position + 1] as number) : -1;
+      targets[row] = scored ? (sequence.tokens[position + 1] as number) : -1;
       if (wanted) step.wanted.push({ sequence, position, row });
     }
     step.spans.push({ sequence, start, rows });
     step.shape.rows += rows;
   }
 
-  /** First come, first served: the queue's head waits until its slot and all its pages are there. */
+  /** The queue's head waits until its slot and the pages up to its first token are there; nobody passes it. */
   private admit(): void {
-    const { pageStride } = this.options_;
-    while (this.queue_.length > 0 && this.freeSlots_.length > 0) {
+    while (this.queue_.length > 0) {
       const sequence = this.queue_[0] as Sequence;
-      const pages = Math.ceil(sequence.maxPositions / pagePositions);
-      if (pages > this.pool_.free) return;
+      if (this.freeSlots_.length === 0 || !this.hasRoom(sequence)) {
+        const last = this.running_[this.running_.length - 1];
+        if (last === undefined || last.priority >= sequence.priority) return;
+        this.preempt(last);
+        continue;
+      }
       this.queue_.shift();
       sequence.slot = this.freeSlots_.pop() as number;
-      sequence.pages = pages;
-      this.pool_.take(pages, this.arrays.pageTables, sequence.slot * pageStride);
       this.arrays.sequenceAborts[sequence.slot] = sequence.abortIndex;
-      this.running_.push(sequence);
+      insertByRank(this.running_, sequence);
+      this.tables_.adopt(sequence);
     }
   }
+
+  /** Whether its pages are there beside those that running sequences still need for what they have to compute. */
+  private hasRoom(sequence: Sequence): boolean {
+    if (this.running_.length === 0) return true;
+    let promised = 0;
+    for (const { length, pages } of this.running_) {
+      promised += Math.max(0, Math.ceil(length / pagePositions) - pages);
+    }
+    return this.tables_.pagesNeeded(sequence) + promised <= this.tables_.pool.available;
+  }
+
+  /** When something could run but for pages: ends the run of a paused sequence, or else of the lowest in rank. */
+  private makeRoom(): boolean {
+    if (this.running_.length < 2 || !this.running_.some(({ paused, pending }) => !paused && pending > 0)) return false;
+    const paused = this.running_.filter((sequence) => sequence.paused);
+    this.preempt((paused.at(-1) ?? this.running_.at(-1)) as Sequence);
+    return true;
+  }
+
+  private preempt(sequence: Sequence): void {
+    this.preemptions_++;
+    sequence.preempted = true;
+    this.stopRunning(sequence);
+    insertByRank(this.queue_, sequence);
+  }
+
+  private stopRunning(sequence: Sequence): void {
+    this.running_.splice(this.running_.indexOf(sequence), 1);
+    this.tables_.release(sequence);
+    this.arrays.sequenceAborts[sequence.slot] = -1;
+    this.freeSlots_.push(sequence.slot);
+    sequence.slot = -1;
+  }
+}
+
+function insertByRank(list: Sequence[], sequence: Sequence): void {
+  const at = list.findIndex((other) => compareRank(sequence, other) < 0);
+  list.splice(at < 0 ? list.length : at, 0, sequence);
+}
+
+/** Whether the span computes the page that the sequence needs next, so that it can have it from the next step on. */
+function computesFor({ sequence: other, start, rows }: Step["spans"][number], sequence: Sequence): boolean {
+  if (!other.usesCache || !sequence.usesCache || other.namespace !== sequence.namespace) return false;
+  const begin = sequence.cachedPages * pagePositions;
+  const end = begin + pagePositions;
+  if (end > sequence.cacheable || start > end || start + rows < end) return false;
+  for (let i = 0; i < end; i++) if (other.tokens[i] !== sequence.tokens[i]) return false;
+  return true;
 }

@@ -1,21 +1,39 @@
 /** One request as the scheduler sees it: its known tokens, and how many of them are in the K/V cache. */
+import type { PrefixNode } from "./prefix-tree.js";
+
+/**
+ * What of a sequence's rows is wanted. `next`: the last row, so that a token can be picked. `targets`: every row but the
+ * last, with the token that follows as its target; nothing is generated. `none`: nothing, the positions are to be in the
+ * cache.
+ */
+export type WantedRows = "next" | "targets" | "none";
 
 export interface SequenceRequest {
   /** Unique among the requests alive. */
   id: number;
   prompt: ArrayLike<number>;
-  /** Tokens of prompt and answer together; the pages for them are reserved at admission. */
+  /** Tokens of prompt and answer together, at most. */
   maxPositions: number;
   /** Index of the request's abort flag in the step's `aborts`. */
   abortIndex: number;
-  /** Every row but the last is wanted, with the token that follows as its target; nothing is generated. */
-  score?: boolean;
+  /** Default: "next". */
+  wanted?: WantedRows;
+  /** Higher ones run first; a lower one that runs makes room. Default: 0. */
+  priority?: number;
+  /** Whose pages it may use and adds to; 0 (default) is everybody's. */
+  namespace?: number;
+  /** Whether it uses and leaves cached prefixes at all. Default: true. */
+  cached?: boolean;
 }
 
 export class Sequence {
   readonly id: number;
   readonly abortIndex: number;
-  readonly score: boolean;
+  readonly wanted: WantedRows;
+  readonly priority: number;
+  readonly namespace: number;
+  /** All rows of a scored sequence have to run, so cached pages are of no use to it. */
+  readonly usesCache: boolean;
   readonly promptLength: number;
   readonly maxPositions: number;
   /** Known tokens: tokens[0 … length). */
@@ -23,15 +41,30 @@ export class Sequence {
   length: number;
   /** Positions [0, computed) are in the cache. */
   computed = 0;
+  /** Prompt tokens that were found in the cache. */
+  cachedTokens = 0;
   paused = false;
+  /** It had to make room once, and finds its own pages again. */
+  preempted = false;
   /** Index of its page table, -1 while it waits. */
   slot = -1;
+  /** Pages in its table. */
   pages = 0;
+  /** Of those, the first `cachedPages` are the tree's path down to `node`. */
+  cachedPages = 0;
+  node: PrefixNode | null = null;
+  /** Order of arrival. */
+  order = 0;
+  /** Number of the step that last ran a chunk of its prompt. */
+  lastChunk = 0;
 
   constructor(request: SequenceRequest) {
     this.id = request.id;
     this.abortIndex = request.abortIndex;
-    this.score = request.score ?? false;
+    this.wanted = request.wanted ?? "next";
+    this.priority = request.priority ?? 0;
+    this.namespace = request.namespace ?? 0;
+    this.usesCache = (request.cached ?? true) && this.wanted !== "targets";
     this.promptLength = request.prompt.length;
     this.maxPositions = Math.max(request.maxPositions, request.prompt.length);
     this.tokens = new Int32Array(this.maxPositions);
@@ -39,12 +72,23 @@ export class Sequence {
     this.length = request.prompt.length;
   }
 
-  /** Positions that still have to run before the next answer: a scored sequence never runs its last token. */
+  /** Positions that still have to run before the next answer: the last token of scored ones never runs. */
   get pending(): number {
-    return this.length - (this.score ? 1 : 0) - this.computed;
+    return this.length - (this.wanted === "targets" ? 1 : 0) - this.computed;
   }
 
+  /** One row, and it gives a token. */
   get decoding(): boolean {
-    return !this.score && this.computed >= this.promptLength;
+    return this.wanted === "next" && this.pending === 1;
   }
+
+  /** Positions that a cache may give: a wanted row has to run. */
+  get cacheable(): number {
+    return this.length - (this.wanted === "next" ? 1 : 0);
+  }
+}
+
+/** Who goes first: by priority, then by arrival. */
+export function compareRank(a: Sequence, b: Sequence): number {
+  return b.priority - a.priority || a.order - b.order;
 }

@@ -21,6 +21,8 @@ export interface Step {
   shape: StepShape;
   spans: StepSpan[];
   wanted: WantedRow[];
+  /** Rows of sequences that decode; the others belong to prompts. */
+  decodeRows: number;
 }
 
 export interface StepLimits {
@@ -35,14 +37,14 @@ export interface StepLimits {
 /** First size of the bias lists; whoever fills them replaces them by larger ones. */
 const firstBiases = 1024;
 
-export function createStepArrays(limits: StepLimits, aborts: Int32Array): StepArrays {
+export function createStepArrays(limits: StepLimits, pageTables: Int32Array, aborts: Int32Array): StepArrays {
   return {
     tokens: new Int32Array(limits.maxRows),
     positions: new Int32Array(limits.maxRows),
     sequences: new Int32Array(limits.maxRows),
     wants: new Uint8Array(limits.maxRows),
     targets: new Int32Array(limits.maxRows),
-    pageTables: new Int32Array(limits.maxSequences * limits.pageStride).fill(-1),
+    pageTables,
     biasOffsets: new Int32Array(limits.maxWanted + 1),
     biasIds: new Int32Array(firstBiases),
     biasDivides: new Float32Array(firstBiases),

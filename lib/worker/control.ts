@@ -13,6 +13,8 @@ export const header = {
   running: 2,
   freePages: 3,
   steps: 4,
+  cachedPages: 5,
+  preemptions: 6,
   words: 8,
 } as const;
 

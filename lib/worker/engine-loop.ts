@@ -9,10 +9,11 @@ import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
 import { Generation, type TextSource } from "./generation.js";
-import { encodePrompt } from "./prompt.js";
+import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
-import { cutWindows, Scoring } from "./scoring.js";
+import { Scoring } from "./scoring.js";
 import { StepRows } from "./step-rows.js";
+import { createWork, Export, sequenceFor, type Work, type WorkMessage } from "./work.js";
 
 export interface EngineLoopOptions {
   port: MessagePort;
@@ -23,6 +24,8 @@ export interface EngineLoopOptions {
   contextSize: number;
   /** Logits of a row. */
   rowLength: number;
+  /** Bytes of a K/V page, as it leaves the cache. */
+  pageBytes: number;
   /** Frees the native objects, at the end. */
   release: () => void;
 }
@@ -31,7 +34,7 @@ interface LiveRequest {
   id: number;
   slot: number;
   sequence: Sequence;
-  work: Generation | Scoring;
+  work: Work;
 }
 
 export class EngineLoop {
@@ -43,13 +46,16 @@ export class EngineLoop {
   private nextSequence_ = 1;
   private stopped_ = false;
   private readonly rows_: StepRows;
+  private readonly pages_: PageTransfer;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
     this.scheduler_ = options.scheduler;
     this.control_ = options.control;
+    const { source, engine, pageBytes } = options;
+    this.pages_ = new PageTransfer(options.scheduler, source.binding, engine, pageBytes);
     this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
-      options.source.binding.engineLogits(options.engine, w, out);
+      source.binding.engineLogits(engine, w, out);
     });
   }
 
@@ -72,10 +78,11 @@ export class EngineLoop {
       }
       if (this.stopped_) return;
       this.sweep();
+      this.sendExports();
       const step = this.scheduler_.compose();
       this.publish();
-      if (step === null) return;
-      this.runStep(step);
+      if (step !== null) this.runStep(step);
+      else if (!this.sendExports()) return;
     }
   }
 
@@ -83,11 +90,14 @@ export class EngineLoop {
     Atomics.store(this.control_, header.queued, this.scheduler_.queued);
     Atomics.store(this.control_, header.running, this.scheduler_.running);
     Atomics.store(this.control_, header.freePages, this.scheduler_.freePages);
+    Atomics.store(this.control_, header.cachedPages, this.scheduler_.cachedPages);
+    Atomics.store(this.control_, header.preemptions, this.scheduler_.preemptions);
   }
 
   private receive(message: ToWorker): void {
     if (this.stopped_) return;
     if (message.type === "stop") return this.stop();
+    if (message.type === "forget") return this.scheduler_.forget(message.namespace);
     if (message.type === "wake") {
       const request = this.live_.get(message.id);
       if (request !== undefined) this.paceReader(request);
@@ -95,29 +105,25 @@ export class EngineLoop {
     }
     try {
       if (message.type === "profile") this.profile(message);
-      // This worker keeps no K/V beyond a request: a history is its tokens alone.
-      else if (message.type === "export")
-        this.post({ type: "exported", id: message.id, pages: new Uint8Array(0), computed: 0 });
-      else if (message.type === "import") this.post({ type: "imported", id: message.id });
+      else if (message.type === "import") this.importPages(message);
       else this.admit(message);
     } catch (thrown) {
       this.fail(message.id, toLutraError(thrown));
     }
   }
 
-  private admit(message: Extract<ToWorker, { type: "generate" | "score" }>): void {
-    const { source, contextSize } = this.options_;
+  private admit(message: WorkMessage): void {
     const { id, slot } = message;
     if (this.flag(slot, slotWord.abort)) throw createError("ABORTED", "the request was aborted before it started");
-    const tokens = encodePrompt(message.prompt, source);
-    if (message.type === "score") {
-      const work = this.createScoring(id, tokens, message);
-      return this.enqueue(id, slot, work, work.windows[0] as Int32Array);
-    }
-    if (tokens.length === 0)
-      throw createError("INVALID_OPTION", "prompt: expected at least one token, got an empty prompt");
-    if (tokens.length > contextSize) throw contextOverflow(tokens.length, contextSize);
-    this.enqueue(id, slot, new Generation(id, tokens, message, source, (reply) => this.post(reply)), tokens);
+    const { source, contextSize } = this.options_;
+    const work = createWork(message, { source, contextSize, post: (reply) => this.post(reply) });
+    this.enqueue(id, slot, work);
+  }
+
+  private importPages(message: Extract<ToWorker, { type: "import" }>): void {
+    this.pages_.write(message);
+    this.publish();
+    this.post({ type: "imported", id: message.id });
   }
 
   private profile({ id, reset }: Extract<ToWorker, { type: "profile" }>): void {
@@ -125,25 +131,10 @@ export class EngineLoop {
     this.post({ type: "profiled", id, operators: source.binding.engineProfile(engine, reset) });
   }
 
-  private createScoring(id: number, tokens: Int32Array, message: Extract<ToWorker, { type: "score" }>): Scoring {
-    if (tokens.length < 2)
-      throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
-    const { vocab } = this.options_.source;
-    const size = Math.min(message.contextSize || this.options_.contextSize, this.options_.contextSize);
-    if (message.prompt.kind === "tokens" && tokens.length > size) throw contextOverflow(tokens.length, size);
-    return new Scoring(id, tokens, cutWindows(tokens, size, vocab.addBos ? vocab.bos : -1));
-  }
-
-  private enqueue(id: number, slot: number, work: Generation | Scoring, prompt: Int32Array): void {
-    const score = work instanceof Scoring;
-    const room = score ? 0 : (work.params.maxTokens ?? this.options_.contextSize);
-    const sequence = this.scheduler_.submit({
-      id: this.nextSequence_++,
-      prompt,
-      maxPositions: prompt.length + room,
-      abortIndex: slotIndex(slot, slotWord.abort),
-      score,
-    });
+  private enqueue(id: number, slot: number, work: Work): void {
+    const needs = sequenceFor(work, this.options_.contextSize);
+    const abortIndex = slotIndex(slot, slotWord.abort);
+    const sequence = this.scheduler_.submit({ ...needs, id: this.nextSequence_++, abortIndex });
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
     this.bySequence_.set(sequence.id, request);
@@ -155,8 +146,8 @@ export class EngineLoop {
     for (const request of this.live_.values()) {
       if (!this.flag(request.slot, slotWord.abort)) continue;
       ended++;
-      if (request.work instanceof Scoring) this.fail(request.id, createError("ABORTED", "the request was aborted"));
-      else this.finish(request, "abort");
+      if (request.work instanceof Generation) this.finish(request, request.work, "abort");
+      else this.fail(request.id, createError("ABORTED", "the request was aborted"));
     }
     return ended;
   }
@@ -165,7 +156,9 @@ export class EngineLoop {
     const { source, engine } = this.options_;
     const { arrays } = this.scheduler_;
     this.rows_.prepare(step, (sequence) => this.generationOf(sequence));
+    const started = performance.now();
     try {
+      this.pages_.copy();
       source.binding.engineStep(engine, step.shape, arrays);
     } catch (thrown) {
       const error = toLutraError(thrown);
@@ -174,7 +167,7 @@ export class EngineLoop {
       for (const { sequence } of step.spans) this.failSequence(sequence, error);
       return;
     }
-    this.scheduler_.commit();
+    this.scheduler_.commit(performance.now() - started);
     Atomics.add(this.control_, header.steps, 1);
     this.reportPrompts(step);
     for (let w = 0; w < step.wanted.length; w++) {
@@ -182,16 +175,35 @@ export class EngineLoop {
       const request = this.bySequence_.get(sequence.id);
       if (request === undefined) continue;
       if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
-      else this.advance(request, request.work, step, w, position);
+      else if (request.work instanceof Generation) this.advance(request, request.work, step, w, position);
     }
+  }
+
+  /** Sends what is asked for and all in the cache; false when there was nothing. */
+  private sendExports(): boolean {
+    let sent = false;
+    for (const request of this.live_.values()) {
+      const { id, sequence, work } = request;
+      if (!(work instanceof Export) || sequence.slot < 0 || sequence.pending > 0) continue;
+      sent = true;
+      try {
+        const pages = this.pages_.read(sequence);
+        const { computed } = sequence;
+        this.forget(request);
+        this.options_.port.postMessage({ type: "exported", id, pages, computed } satisfies FromWorker, [pages.buffer]);
+      } catch (thrown) {
+        this.fail(id, toLutraError(thrown));
+      }
+    }
+    return sent;
   }
 
   private advance(request: LiveRequest, work: Generation, step: Step, w: number, position: number): void {
     try {
       const logSumExp = this.scheduler_.arrays.logSumExp[w] as number;
       const token = work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
-      if (token === null) this.finish(request, work.finishReason ?? "stop");
-      else if (!this.scheduler_.append(request.sequence, token)) this.finish(request, "length");
+      if (token === null) this.finish(request, work, work.finishReason ?? "stop");
+      else if (!this.scheduler_.append(request.sequence, token)) this.finish(request, work, "length");
       else this.paceReader(request);
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
@@ -204,9 +216,8 @@ export class EngineLoop {
       work.accept(targetLogits[w] as number, logSumExp[w] as number);
       if (position < request.sequence.length - 2) return;
       this.forget(request);
-      const next = work.windows[++work.window];
-      if (next === undefined) this.post({ type: "scored", id: request.id, summary: work.summary() });
-      else this.enqueue(request.id, request.slot, work, next);
+      if (++work.window < work.windows.length) this.enqueue(request.id, request.slot, work);
+      else this.post({ type: "scored", id: request.id, summary: work.summary() });
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
     }
@@ -241,9 +252,10 @@ export class EngineLoop {
     this.scheduler_.setPaused(request.sequence.id, paused);
   }
 
-  private finish(request: LiveRequest, reason: "stop" | "length" | "abort"): void {
+  private finish(request: LiveRequest, work: Generation, reason: "stop" | "length" | "abort"): void {
+    const { cachedTokens } = request.sequence;
     this.forget(request);
-    (request.work as Generation).finish(reason);
+    work.finish(reason, cachedTokens);
   }
 
   private generationOf(sequence: Sequence): Generation | undefined {
@@ -285,11 +297,4 @@ export class EngineLoop {
   private post(message: FromWorker): void {
     this.options_.port.postMessage(message);
   }
-}
-
-function contextOverflow(promptTokens: number, contextSize: number): LutraError {
-  return createError(
-    "CONTEXT_OVERFLOW",
-    `the prompt has ${promptTokens} tokens, but the context holds ${contextSize}; shorten it or load with a larger contextSize`,
-  );
 }

@@ -51,13 +51,9 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   }
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
-  const sequenceBytes = pageStride * pagePositions * info.kvBytesPerToken[kvCacheType];
-  const maxSequences =
-    task.maxSequences ||
-    (task.contextSize
-      ? limits.defaultMaxSequences
-      : fittingSequences(sequenceBytes, binding.cpu().availableMemoryBytes));
-  const pages = pageStride * maxSequences;
+  const maxSequences = task.maxSequences || limits.defaultMaxSequences;
+  const contextBytes = pageStride * pagePositions * info.kvBytesPerToken[kvCacheType];
+  const pages = countPages(task, pageStride, contextBytes, binding.cpu().availableMemoryBytes);
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(
     maxSequences,
@@ -81,6 +77,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     control,
   );
   const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
+  const { threads: used, kvBytes, scratchBytes, pageBytes } = binding.engineInfo(engine);
   new EngineLoop({
     port,
     control,
@@ -89,9 +86,9 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     scheduler,
     contextSize,
     rowLength: info.vocabSize,
+    pageBytes,
     release: () => release(binding, handles),
   }).serve();
-  const { threads: used, kvBytes, scratchBytes } = binding.engineInfo(engine);
   return {
     handles: { model, tokenizer, engine },
     info,
@@ -106,10 +103,23 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   };
 }
 
-/** As many of the default's sequences as take half of the free memory at most (0: unknown), and at least one. */
-export function fittingSequences(sequenceBytes: number, availableBytes: number): number {
-  const fitting = Math.floor((availableBytes || Infinity) / 2 / sequenceBytes);
-  return Math.max(1, Math.min(limits.defaultMaxSequences, fitting));
+/** As the caller says; by default room for some full contexts, fewer when memory is short. */
+function countPages(task: EngineTask, pageStride: number, contextBytes: number, availableBytes: number): number {
+  const { kvCacheTokens, maxSequences, contextSize } = task;
+  if (kvCacheTokens > 0) {
+    const pages = Math.ceil(kvCacheTokens / pagePositions);
+    if (pages >= pageStride) return pages;
+    const least = pageStride * pagePositions;
+    throw createError("INVALID_OPTION", `kvCacheTokens: expected at least one context, ${least}, got ${kvCacheTokens}`);
+  }
+  if (maxSequences > 0 && contextSize > 0) return pageStride * maxSequences;
+  return pageStride * fittingContexts(maxSequences || limits.defaultCacheContexts, contextBytes, availableBytes);
+}
+
+/** As many contexts, `most` at most, as take half of the free memory (0: unknown), and at least one. */
+export function fittingContexts(most: number, contextBytes: number, availableBytes: number): number {
+  const fitting = Math.floor((availableBytes || Infinity) / 2 / contextBytes);
+  return Math.max(1, Math.min(most, fitting));
 }
 
 function release(binding: NativeBinding, handles: Partial<EngineHandles>): void {

@@ -12,7 +12,7 @@ import {
   Utf8Stream,
 } from "../sampling/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
-import type { FromWorker, GenerateSummary } from "./protocol.js";
+import type { FromWorker, GenerateSummary, Place } from "./protocol.js";
 
 export interface TextSource {
   binding: NativeBinding;
@@ -23,17 +23,19 @@ export interface TextSource {
 
 export interface GenerationOptions {
   params: SamplingParams;
+  place: Place;
   reportProgress: boolean;
 }
 
 export class Generation {
   readonly id: number;
   readonly params: SamplingParams;
+  readonly place: Place;
   readonly penalties: PenaltyState;
   readonly reportProgress: boolean;
   /** Candidates its wanted row needs. */
   readonly candidates: number;
-  readonly promptTokens: number;
+  readonly prompt: Int32Array;
   /** Set when the request is over. */
   finishReason: FinishReason | undefined;
   /** Tokens in the parts that were sent. */
@@ -57,12 +59,13 @@ export class Generation {
   ) {
     this.id = id;
     this.params = options.params;
+    this.place = options.place;
     this.reportProgress = options.reportProgress;
     this.candidates = candidatesNeeded(options.params);
     this.penalties = new PenaltyState(options.params);
     for (const token of prompt) this.penalties.push(token);
     this.stop_ = new StopMatcher(options.params.stop);
-    this.promptTokens = prompt.length;
+    this.prompt = prompt;
     this.source_ = source;
     this.post_ = post;
   }
@@ -94,20 +97,21 @@ export class Generation {
   }
 
   /** Sends what is left, and the summary. */
-  finish(reason: FinishReason): void {
+  finish(reason: FinishReason, cachedTokens: number): void {
     this.finishReason = reason;
     const text = this.stop_.matched === undefined ? this.stop_.push(this.utf8_.flush()).text + this.stop_.flush() : "";
     if (text !== "" || this.unsent_.tokens.length > 0) this.send(text);
-    this.post_({ type: "generated", id: this.id, summary: this.summary(reason) });
+    this.post_({ type: "generated", id: this.id, summary: this.summary(reason, cachedTokens) });
   }
 
-  private summary(finishReason: FinishReason): GenerateSummary {
+  private summary(finishReason: FinishReason, cachedTokens: number): GenerateSummary {
     const now = performance.now();
     const started = this.startMs_ || now;
     const promptEnd = this.promptEndMs_ || now;
     return {
       finishReason,
-      promptTokens: this.promptTokens,
+      promptTokens: this.prompt.length,
+      cachedTokens,
       completionTokens: this.completionTokens_,
       decodeSteps: Math.max(0, this.decodeSteps_),
       promptMs: promptEnd - started,

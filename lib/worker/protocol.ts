@@ -11,8 +11,10 @@ export interface EngineTask {
   threads: number;
   /** 0: the default. */
   contextSize: number;
-  /** 0: the default, or fewer when memory is short. */
+  /** 0: the default. */
   maxSequences: number;
+  /** 0: the default, or less when memory is short. */
+  kvCacheTokens: number;
   kvCacheType: KvCacheType;
   control: Int32Array;
   port: MessagePort;
@@ -51,6 +53,15 @@ export type PromptInput =
   /** A rendered chat, cut where a control token spelled in a message's content must not be read as one. */
   | { kind: "pieces"; pieces: string[] };
 
+/** Where a request stands among others. */
+export interface Place {
+  priority: number;
+  /** Whether it uses and leaves cached prefixes. */
+  cached: boolean;
+  /** Whose pages it may share: 0 is everybody's. */
+  namespace: number;
+}
+
 export type ToWorker =
   | {
       type: "generate";
@@ -58,9 +69,8 @@ export type ToWorker =
       slot: number;
       prompt: PromptInput;
       params: SamplingParams;
+      place: Place;
       reportProgress: boolean;
-      /** Whose K/V it may find: 0 is everybody's, a loaded session has one of its own. */
-      namespace: number;
     }
   | { type: "score"; id: number; slot: number; prompt: PromptInput; contextSize: number }
   /** The K/V of a history; what is missing of it is computed first. */
@@ -76,6 +86,8 @@ export type ToWorker =
       pages: Uint8Array;
       namespace: number;
     }
+  /** Nobody will use the namespace any more. */
+  | { type: "forget"; namespace: number }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
@@ -85,6 +97,8 @@ export type ToWorker =
 export interface GenerateSummary {
   finishReason: FinishReason;
   promptTokens: number;
+  /** Prompt tokens whose keys and values were in the cache. */
+  cachedTokens: number;
   completionTokens: number;
   /** Steps after the prompt's. */
   decodeSteps: number;

@@ -4,7 +4,7 @@ import t from "tap";
 import * as lutra from "../../dist/esm/index.js";
 import { limits } from "../../dist/esm/limits.js";
 import { uniform } from "../../dist/esm/sampling/index.js";
-import { fittingSequences } from "../../dist/esm/worker/entry.js";
+import { fittingContexts } from "../../dist/esm/worker/entry.js";
 import { tinyModel, tinyTemplate } from "../support/models.js";
 
 const { loadModel } = lutra;
@@ -213,9 +213,9 @@ t.test("every name of the interface, through import and require", (t) => {
 
 t.test("the default number of sequences shrinks with the memory", (t) => {
   const gigabyte = 2 ** 30;
-  t.equal(fittingSequences(gigabyte, 0), limits.defaultMaxSequences, "unknown memory");
-  t.equal(fittingSequences(gigabyte, 100 * gigabyte), limits.defaultMaxSequences);
-  t.equal(fittingSequences(gigabyte, 4.2 * gigabyte), 2);
-  t.equal(fittingSequences(gigabyte, gigabyte / 2), 1, "one at least: the engine says what is missing");
+  t.equal(fittingContexts(4, gigabyte, 0), 4, "unknown memory");
+  t.equal(fittingContexts(4, gigabyte, 100 * gigabyte), 4);
+  t.equal(fittingContexts(4, gigabyte, 4.2 * gigabyte), 2);
+  t.equal(fittingContexts(4, gigabyte, gigabyte / 2), 1, "one at least: the engine says what is missing");
   t.end();
 });

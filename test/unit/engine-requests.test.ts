@@ -24,7 +24,7 @@ t.test("the result is what its parts say", async (t) => {
   t.equal(whole.text, text);
   t.equal(whole.text, model.detokenize(whole.tokens));
   t.equal(whole.finishReason, "length");
-  t.same(whole.usage, { promptTokens: model.tokenize("a b c").length, completionTokens: 20 });
+  t.same(whole.usage, { promptTokens: model.tokenize("a b c").length, cachedTokens: 0, completionTokens: 20 });
   t.ok(whole.timings.promptMs > 0 && whole.timings.predictedPerSecond > 0 && whole.timings.loadMs > 0);
   t.same(whole.timings.approximations, []);
 });

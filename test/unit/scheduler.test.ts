@@ -1,6 +1,5 @@
-// The scheduler against a naive model under random commands, and its rules one by one.
+// The scheduler's rules one by one; scheduler-properties.test.ts has the random schedules.
 import t from "tap";
-import { pagePositions } from "../../dist/esm/limits.js";
 import { Scheduler, type SchedulerOptions, type Step } from "../../dist/esm/scheduler/index.js";
 
 const defaults: SchedulerOptions = {
@@ -23,16 +22,16 @@ function request(id: number, length: number, room = 8) {
   return { id, prompt: prompt(length, id * 1000), maxPositions: length + room, abortIndex: id };
 }
 
-/** mulberry32 */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) % below;
-  };
+function run(scheduler: Scheduler, ms = 1): Step | null {
+  const step = scheduler.compose();
+  scheduler.takeCopies();
+  if (step !== null) scheduler.commit(ms);
+  return step;
 }
+
+/** [sequence, first position, rows] of each span. */
+const spansOf = (step: Step | null): number[][] =>
+  (step?.spans ?? []).map(({ sequence, start, rows }) => [sequence.id, start, rows]);
 
 t.test("prompts run in chunks, only the last row is wanted, then one row a step", (t) => {
   const scheduler = create();
@@ -40,14 +39,14 @@ t.test("prompts run in chunks, only the last row is wanted, then one row a step"
   let step = scheduler.compose() as Step;
   t.equal(step.shape.rows, 37);
   t.equal(step.wanted.length, 0);
-  scheduler.commit();
+  scheduler.commit(1);
   step = scheduler.compose() as Step;
   t.equal(step.shape.rows, 13);
   t.same(
     step.wanted.map(({ position }) => position),
     [49],
   );
-  scheduler.commit();
+  scheduler.commit(1);
   t.equal(scheduler.compose(), null, "nothing to run before a token is appended");
   t.ok(scheduler.append(sequence, 7));
   step = scheduler.compose() as Step;
@@ -60,7 +59,7 @@ t.test("decode rows come before prompts, and a paused sequence takes none", (t) 
   const scheduler = create();
   const first = scheduler.submit(request(1, 3));
   scheduler.compose();
-  scheduler.commit();
+  scheduler.commit(1);
   scheduler.append(first, 9);
   scheduler.submit(request(2, 60));
   let step = scheduler.compose() as Step;
@@ -68,10 +67,10 @@ t.test("decode rows come before prompts, and a paused sequence takes none", (t) 
     step.spans.map(({ sequence, rows }) => [sequence.id, rows]),
     [
       [1, 1],
-      [2, 37],
+      [2, 16],
     ],
   );
-  scheduler.commit();
+  scheduler.commit(1);
   scheduler.append(first, 9);
   scheduler.setPaused(1, true);
   step = scheduler.compose() as Step;
@@ -96,15 +95,13 @@ t.test("an abandoned step is composed again as it was", (t) => {
 t.test("the queue has an end, and its head waits for pages", (t) => {
   const scheduler = create();
   scheduler.submit(request(1, 100, 28));
-  scheduler.submit(request(2, 100, 28));
-  t.equal(scheduler.freePages, 0);
-  for (let id = 3; id < 8; id++) scheduler.submit(request(id, 1, 1));
-  t.equal(scheduler.running, 2, "a free slot, but no page");
+  for (let id = 2; id < 7; id++) scheduler.submit(request(id, 100, 28));
+  t.equal(scheduler.running, 1, "free slots, but too few pages for another such prompt");
   t.throws(() => scheduler.submit(request(8, 1, 1)), { code: "QUEUE_FULL" });
   scheduler.remove(1);
   scheduler.submit(request(9, 1, 1));
-  t.equal(scheduler.running, 3);
-  t.equal(scheduler.queued, 4);
+  t.equal(scheduler.running, 1, "nobody passes the head of the queue");
+  t.equal(scheduler.queued, 5);
   t.end();
 });
 
@@ -118,7 +115,7 @@ t.test("the context's end: append refuses the token that has no position", (t) =
 
 t.test("a scored sequence wants every row but the last, with targets, within maxWanted", (t) => {
   const scheduler = create();
-  const sequence = scheduler.submit({ ...request(1, 10, 0), score: true });
+  const sequence = scheduler.submit({ ...request(1, 10, 0), wanted: "targets" });
   const seen: number[] = [];
   for (let step = scheduler.compose(); step !== null; step = scheduler.compose()) {
     t.ok(step.wanted.length <= defaults.maxWanted);
@@ -127,175 +124,205 @@ t.test("a scored sequence wants every row but the last, with targets, within max
       seen.push(position);
       t.equal(scheduler.arrays.targets[row], sequence.tokens[position + 1]);
     }
-    scheduler.commit();
+    scheduler.commit(1);
   }
   t.same(seen, prompt(9));
   t.end();
 });
 
-interface NaiveRequest {
-  id: number;
-  tokens: number[];
-  promptLength: number;
-  maxPositions: number;
-  computed: number;
-  running: boolean;
-  paused: boolean;
-}
-
-/** The same rules over plain lists; admission is recomputed from nothing each time. */
-class Naive {
-  requests: NaiveRequest[] = [];
-  get running(): NaiveRequest[] {
-    return this.requests.filter(({ running }) => running);
-  }
-  get freePages(): number {
-    return (
-      defaults.pages - this.running.reduce((sum, { maxPositions }) => sum + Math.ceil(maxPositions / pagePositions), 0)
-    );
-  }
-  admit(): void {
-    for (const candidate of this.requests) {
-      if (candidate.running) continue;
-      const fits = Math.ceil(candidate.maxPositions / pagePositions) <= this.freePages;
-      if (!fits || this.running.length >= defaults.maxSequences) return;
-      candidate.running = true;
-    }
-  }
-}
-
-function checkStep(scheduler: Scheduler, naive: Naive, step: Step | null): string[] {
-  const wrong: string[] = [];
-  const runnable = naive.running.filter((each) => !each.paused && each.tokens.length > each.computed);
-  if (step === null) return runnable.length === 0 ? [] : [`no step, but ${runnable.map(({ id }) => id)} can run`];
-  const { arrays } = scheduler;
-  const pages = new Set<number>();
-  let row = 0;
-  let prefilling = false;
-  let prefillRows = 0;
-  for (const { sequence, rows } of step.spans) {
-    const model = naive.requests.find(({ id }) => id === sequence.id);
-    if (model === undefined || !model.running || model.paused) {
-      wrong.push(`rows for ${sequence.id}, which cannot run`);
-      continue;
-    }
-    const decode = model.computed >= model.promptLength;
-    if (decode && prefilling) wrong.push("a decode row after a prompt");
-    prefilling ||= !decode;
-    if (!decode) prefillRows += rows;
-    for (let i = 0; i < rows; i++, row++) {
-      const position = model.computed + i;
-      if (arrays.positions[row] !== position)
-        wrong.push(`row ${row}: position ${arrays.positions[row]}, not ${position}`);
-      if (arrays.tokens[row] !== model.tokens[position]) wrong.push(`row ${row}: wrong token`);
-      if (arrays.sequences[row] !== sequence.slot) wrong.push(`row ${row}: wrong table`);
-      if ((arrays.wants[row] === 1) !== (position === model.tokens.length - 1))
-        wrong.push(`row ${row}: wants ${arrays.wants[row]}`);
-    }
-    const table = arrays.pageTables.subarray(
-      sequence.slot * defaults.pageStride,
-      (sequence.slot + 1) * defaults.pageStride,
-    );
-    const used = Math.ceil(model.maxPositions / pagePositions);
-    for (const page of table.subarray(0, used)) {
-      if (page < 0 || page >= defaults.pages || pages.has(page)) wrong.push(`page ${page} is out of range or shared`);
-      pages.add(page);
-    }
-  }
-  if (prefillRows > defaults.prefillChunk) wrong.push(`${prefillRows} prompt rows in one step`);
-  const decoding = runnable.filter((each) => each.computed >= each.promptLength);
-  for (const each of decoding)
-    if (!step.spans.some(({ sequence }) => sequence.id === each.id)) wrong.push(`no decode row for ${each.id}`);
-  if (row !== step.shape.rows || row > defaults.maxRows) wrong.push(`${row} rows, shape says ${step.shape.rows}`);
-  return wrong;
-}
-
-t.test("random commands agree with the naive model", (t) => {
-  const seed = Number(process.env.LUTRA_TEST_SEED ?? 20260717);
-  t.comment(`seed ${seed} (LUTRA_TEST_SEED)`);
-  for (let round = 0; round < 60; round++) {
-    const failure = runRandom(seeded(seed + round));
-    if (failure !== null) {
-      t.fail(`round ${round}: ${failure}`);
-      break;
-    }
-  }
-  t.pass("60 rounds of 200 commands");
+t.test("a prefix that was computed is not computed again, nor are its pages taken twice", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  const tokens = prompt(70);
+  const first = scheduler.submit({ id: 1, prompt: tokens, maxPositions: 80, abortIndex: 0 });
+  run(scheduler);
+  t.equal(scheduler.freePages, 5);
+  const second = scheduler.submit({ id: 2, prompt: tokens, maxPositions: 80, abortIndex: 0 });
+  t.same(spansOf(run(scheduler)), [[2, 64, 6]], "the tail of a running sequence is its own");
+  t.equal(second.cachedTokens, 64);
+  t.same([...scheduler.pagesOf(second)].slice(0, 2), [...scheduler.pagesOf(first)].slice(0, 2));
+  t.equal(scheduler.freePages, 4);
+  scheduler.remove(1);
+  scheduler.remove(2);
+  t.equal(scheduler.freePages, 8, "what is cached can be had");
+  t.equal(scheduler.cachedPages, 3, "two pages, and one tail: the other is the same");
   t.end();
 });
 
-function runRandom(random: (below: number) => number): string | null {
-  const scheduler = create();
-  const naive = new Naive();
-  let nextId = 1;
-  for (let command = 0; command < 200; command++) {
-    const which = random(10);
-    const target = naive.requests[random(Math.max(1, naive.requests.length))];
-    if (which < 2) submit(scheduler, naive, nextId++, random);
-    else if (which === 2 && target !== undefined) {
-      scheduler.remove(target.id);
-      naive.requests = naive.requests.filter((each) => each !== target);
-    } else if (which === 3 && target !== undefined) {
-      target.paused = !target.paused;
-      scheduler.setPaused(target.id, target.paused);
-    } else {
-      naive.admit();
-      const step = scheduler.compose();
-      const wrong = checkStep(scheduler, naive, step);
-      if (wrong.length > 0) return wrong.join("; ");
-      if (step === null) continue;
-      if (random(5) === 0) scheduler.abandon();
-      else advance(scheduler, naive, step, random);
-    }
-    naive.admit();
-    scheduler.hasWork();
-    if (scheduler.freePages !== naive.freePages)
-      return `${scheduler.freePages} free pages, the model has ${naive.freePages}`;
-    if (scheduler.running !== naive.running.length)
-      return `${scheduler.running} running, the model has ${naive.running.length}`;
-  }
-  for (const { id } of naive.requests) scheduler.remove(id);
-  return scheduler.freePages === defaults.pages && scheduler.running + scheduler.queued === 0
-    ? null
-    : "something is left at the end";
-}
+t.test("a page that is shared in part is copied, at any length", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  scheduler.submit({ id: 1, prompt: prompt(50), maxPositions: 60, abortIndex: 0 });
+  run(scheduler);
+  scheduler.remove(1);
+  const other = [...prompt(41), 7, 8, 9];
+  const sequence = scheduler.submit({ id: 2, prompt: other, maxPositions: 60, abortIndex: 0 });
+  t.equal(sequence.cachedTokens, 41);
+  const step = scheduler.compose();
+  t.same(spansOf(step), [[2, 41, 3]]);
+  const copies = [...scheduler.takeCopies()];
+  t.equal(copies.length, 2);
+  t.not(copies[0], copies[1]);
+  t.equal(copies[1], scheduler.pagesOf(sequence)[1]);
+  scheduler.commit(1);
+  t.end();
+});
 
-function submit(scheduler: Scheduler, naive: Naive, id: number, random: (below: number) => number): void {
-  const length = 1 + random(100);
-  const maxPositions = Math.min(defaults.contextSize, length + random(40));
-  naive.admit();
-  const full = naive.requests.filter(({ running }) => !running).length >= defaults.maxQueuedRequests;
-  try {
-    scheduler.submit({ id, prompt: prompt(length, id), maxPositions, abortIndex: 0 });
-  } catch (error) {
-    if (full && (error as { code: string }).code === "QUEUE_FULL") return;
-    throw error;
+t.test("the same prompt twice in a row still runs its last token", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  for (const id of [1, 2]) {
+    const sequence = scheduler.submit({ id, prompt: prompt(64), maxPositions: 70, abortIndex: 0 });
+    const step = scheduler.compose() as Step;
+    t.equal(step.wanted.length, 1);
+    t.equal(sequence.cachedTokens, id === 1 ? 0 : 63);
+    scheduler.commit(1);
+    scheduler.remove(id);
   }
-  if (full) throw new Error("a full queue took a request");
-  naive.requests.push({
-    id,
-    tokens: prompt(length, id),
-    promptLength: length,
-    maxPositions,
-    computed: 0,
-    running: false,
-    paused: false,
-  });
-}
+  t.end();
+});
 
-function advance(scheduler: Scheduler, naive: Naive, step: Step, random: (below: number) => number): void {
-  scheduler.commit();
-  for (const { sequence, rows } of step.spans)
-    (naive.requests.find(({ id }) => id === sequence.id) as NaiveRequest).computed += rows;
-  for (const { sequence } of [...step.wanted]) {
-    const model = naive.requests.find(({ id }) => id === sequence.id) as NaiveRequest;
-    const token = random(1000);
-    const fits = model.tokens.length < model.maxPositions;
-    if (scheduler.append(sequence, token) !== fits) throw new Error(`append gave ${!fits}`);
-    if (fits) model.tokens.push(token);
-    else {
-      scheduler.remove(model.id);
-      naive.requests = naive.requests.filter((each) => each !== model);
-    }
+t.test("prompts that arrive together compute their common prefix once", (t) => {
+  const scheduler = create({ maxRows: 64, prefillChunk: 64, pages: 12 });
+  const common = prompt(96);
+  for (const id of [1, 2, 3]) {
+    scheduler.submit({ id, prompt: [...common, 1000 + id], maxPositions: 100, abortIndex: 0 });
   }
-}
+  let rows = 0;
+  for (let step = run(scheduler); step !== null; step = run(scheduler)) rows += step.shape.rows;
+  t.equal(rows, 96 + 3);
+  t.equal(scheduler.freePages, 12 - 3 - 3);
+  t.end();
+});
+
+t.test("namespaces share nothing, and end when they are forgotten", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  const ask = (id: number, namespace: number) => {
+    const sequence = scheduler.submit({ id, prompt: prompt(40), maxPositions: 50, abortIndex: 0, namespace });
+    run(scheduler);
+    scheduler.remove(id);
+    return sequence.cachedTokens;
+  };
+  t.equal(ask(1, 0), 0);
+  t.equal(ask(2, 5), 0);
+  t.equal(ask(3, 5), 39);
+  t.equal(scheduler.cachedPages, 4);
+  scheduler.forget(5);
+  t.equal(scheduler.cachedPages, 2);
+  t.equal(ask(4, 5), 0);
+  t.equal(ask(5, 0), 39);
+  t.end();
+});
+
+t.test("a scored sequence runs all its rows and leaves nothing in the cache", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128, maxWanted: 128 });
+  for (const id of [1, 2]) {
+    scheduler.submit({ id, prompt: prompt(64), maxPositions: 64, abortIndex: 0, wanted: "targets" });
+    t.same(spansOf(run(scheduler)), [[id, 0, 63]]);
+    scheduler.remove(id);
+  }
+  t.equal(scheduler.cachedPages, 0);
+  t.end();
+});
+
+t.test("old prefixes make room, the least recently used first", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128, pages: 4 });
+  const ask = (id: number, first: number) => {
+    const sequence = scheduler.submit({ id, prompt: prompt(33, first), maxPositions: 40, abortIndex: 0 });
+    run(scheduler);
+    scheduler.remove(id);
+    return sequence.cachedTokens;
+  };
+  ask(1, 0);
+  ask(2, 1000);
+  t.equal(scheduler.cachedPages, 4);
+  t.equal(ask(3, 0), 32, "used again, so newer than the other");
+  ask(4, 2000);
+  t.equal(ask(5, 0), 32);
+  t.equal(ask(6, 1000), 0);
+  t.end();
+});
+
+t.test("when pages run out the last in rank goes back to the queue, and loses nothing it said", (t) => {
+  const scheduler = create({ maxRows: 256, prefillChunk: 256, pages: 4 });
+  const first = scheduler.submit(request(1, 30, 90));
+  const second = scheduler.submit(request(2, 30, 90));
+  t.equal(scheduler.running, 2);
+  for (let i = 0; i < 80 && scheduler.preemptions === 0; i++) {
+    run(scheduler);
+    for (const sequence of [first, second]) if (sequence.pending === 0) scheduler.append(sequence, 9);
+  }
+  t.equal(scheduler.preemptions, 1);
+  t.equal(second.slot, -1);
+  t.ok(second.length > 60);
+  scheduler.remove(1);
+  const step = run(scheduler) as Step;
+  t.equal(step.spans[0]?.sequence.id, 2);
+  t.equal(step.wanted[0]?.position, second.length - 1);
+  t.equal(second.cachedTokens, 0, "its own pages are no found prefix");
+  t.end();
+});
+
+t.test("priorities: first out of the queue, and in the place of a lower one", (t) => {
+  const scheduler = create({ maxSequences: 1 });
+  const low = scheduler.submit(request(1, 3));
+  scheduler.submit(request(2, 3));
+  scheduler.submit({ ...request(3, 3), priority: -1 });
+  t.ok(low.slot >= 0);
+  const high = scheduler.submit({ ...request(4, 3), priority: 2 });
+  t.ok(high.slot >= 0);
+  t.equal(low.slot, -1, "it made room");
+  scheduler.remove(4);
+  scheduler.compose();
+  t.ok(low.slot >= 0, "before those that came after it");
+  t.end();
+});
+
+t.test("a short prompt passes a long one", (t) => {
+  const scheduler = create({ contextSize: 1024, pageStride: 32, pages: 40 });
+  scheduler.submit(request(1, 500));
+  run(scheduler);
+  scheduler.submit(request(2, 30));
+  t.equal(spansOf(run(scheduler))[0]?.[0], 2);
+  t.end();
+});
+
+t.test("a prompt takes as many rows beside decoding streams as their patience allows", (t) => {
+  const scheduler = create({ contextSize: 1024, pageStride: 32, pages: 40 });
+  const stream = scheduler.submit(request(1, 3, 500));
+  const answer = (ms: number): number[][] => {
+    const spans = spansOf(run(scheduler, ms));
+    scheduler.append(stream, 1);
+    return spans;
+  };
+  answer(1);
+  for (let i = 0; i < 50; i++) answer(4);
+  scheduler.submit(request(2, 900, 1));
+  t.same(answer(4 + 16 * 0.5)[1]?.[2], 16, "nothing measured yet");
+  t.same(answer(4 + 12 * 0.5)[1]?.[2], 12, "4 ms alone, half a millisecond a row: 6 ms more");
+  for (let i = 0; i < 20; i++) answer(4 + 12 * 100);
+  t.same(answer(4)[1]?.[2], 8, "never fewer");
+  t.end();
+});
+
+t.test("pages filled elsewhere: reserved, kept, and found by their namespace", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  const tokens = Int32Array.from(prompt(70));
+  const pages = scheduler.reserve(3);
+  t.equal(pages.length, 3);
+  t.equal(scheduler.freePages, 5);
+  scheduler.keep(3, tokens, 70, pages);
+  t.equal(scheduler.freePages, 8);
+  const sequence = scheduler.submit({ id: 1, prompt: tokens, maxPositions: 80, abortIndex: 0, namespace: 3 });
+  t.equal(sequence.cachedTokens, 69);
+  scheduler.remove(1);
+  t.equal(scheduler.reserve(99).length, 8, "as many as there are");
+  t.end();
+});
+
+t.test("positions that are only to be in the cache: no row is wanted", (t) => {
+  const scheduler = create({ maxRows: 128, prefillChunk: 128 });
+  const sequence = scheduler.submit({ ...request(1, 40, 0), wanted: "none" });
+  const step = run(scheduler) as Step;
+  t.equal(step.wanted.length, 0);
+  t.equal(sequence.pending, 0);
+  t.equal(scheduler.pagesOf(sequence).length, 2);
+  t.end();
+});

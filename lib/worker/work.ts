@@ -1,0 +1,73 @@
+/** What a request asks the engine to do: made from its message, and what sequence the scheduler has to run for it. */
+import { createError } from "../errors.js";
+import type { SequenceRequest } from "../scheduler/index.js";
+import { Generation, type TextSource } from "./generation.js";
+import { encodePrompt } from "./prompt.js";
+import type { FromWorker, ToWorker } from "./protocol.js";
+import { cutWindows, Scoring } from "./scoring.js";
+
+/** The K/V of a history is asked for: it goes out when all of it is in the cache. */
+export class Export {
+  constructor(
+    readonly tokens: Int32Array,
+    readonly namespace: number,
+  ) {}
+}
+
+export type Work = Generation | Scoring | Export;
+
+export type WorkMessage = Extract<ToWorker, { type: "generate" | "score" | "export" }>;
+
+export interface WorkOptions {
+  source: TextSource;
+  contextSize: number;
+  post: (message: FromWorker) => void;
+}
+
+/** @throws InvalidOptionError, ContextOverflowError */
+export function createWork(message: WorkMessage, options: WorkOptions): Work {
+  const { source, contextSize, post } = options;
+  switch (message.type) {
+    case "export":
+      return new Export(checkLength("session", message.tokens, contextSize), message.namespace);
+    case "score":
+      return createScoring(message, options);
+    case "generate": {
+      const tokens = checkLength("prompt", encodePrompt(message.prompt, source), contextSize);
+      return new Generation(message.id, tokens, message, source, post);
+    }
+  }
+}
+
+export function sequenceFor(work: Work, contextSize: number): Omit<SequenceRequest, "id" | "abortIndex"> {
+  if (work instanceof Generation) {
+    const { prompt, place, params } = work;
+    return { ...place, prompt, maxPositions: prompt.length + (params.maxTokens ?? contextSize) };
+  }
+  if (work instanceof Export) {
+    const { tokens: prompt, namespace } = work;
+    return { prompt, namespace, maxPositions: prompt.length, wanted: "none" };
+  }
+  const prompt = work.windows[work.window] as Int32Array;
+  return { prompt, maxPositions: prompt.length, wanted: "targets" };
+}
+
+function createScoring(message: Extract<ToWorker, { type: "score" }>, options: WorkOptions): Scoring {
+  const { vocab } = options.source;
+  const tokens = encodePrompt(message.prompt, options.source);
+  if (tokens.length < 2)
+    throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
+  const size = Math.min(message.contextSize || options.contextSize, options.contextSize);
+  if (message.prompt.kind === "tokens") checkLength("prompt", tokens, size);
+  return new Scoring(message.id, tokens, cutWindows(tokens, size, vocab.addBos ? vocab.bos : -1));
+}
+
+function checkLength(field: string, tokens: Int32Array, contextSize: number): Int32Array {
+  if (tokens.length === 0)
+    throw createError("INVALID_OPTION", `${field}: expected at least one token, got an empty ${field}`);
+  if (tokens.length <= contextSize) return tokens;
+  throw createError(
+    "CONTEXT_OVERFLOW",
+    `the ${field} has ${tokens.length} tokens, but the context holds ${contextSize}; shorten it or load with a larger contextSize`,
+  );
+}

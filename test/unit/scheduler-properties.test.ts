@@ -1,0 +1,234 @@
+// Random schedules against a model that copies everything: every position of every request is remembered as the whole
+// prefix that produced it, so a page that is shared, copied, evicted or overwritten wrongly shows as a foreign prefix.
+import t from "tap";
+import { pagePositions } from "../../dist/esm/limits.js";
+import { Scheduler, type SchedulerOptions, type Sequence, type Step } from "../../dist/esm/scheduler/index.js";
+
+const schedules = 1200;
+const commands = 120;
+
+/** mulberry32 */
+function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let x = Math.imul(state ^ (state >>> 15), 1 | state);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return ((x ^ (x >>> 14)) >>> 0) % below;
+  };
+}
+
+type Random = (below: number) => number;
+
+interface Request {
+  sequence: Sequence;
+  /** What it has to hold: the naive copy. */
+  tokens: number[];
+  /** The prefix that ends with each token, by its number. */
+  prefixes: number[];
+  maxPositions: number;
+}
+
+/** Numbers prefixes: the same number for the same tokens after the same namespace, and never otherwise. */
+class Prefixes {
+  private readonly numbers_ = new Map<string, number>();
+  extend(request: Request): void {
+    const at = request.prefixes.length;
+    const before = request.prefixes[at - 1] ?? `namespace ${request.sequence.namespace}`;
+    const key = `${before}, ${request.tokens[at]}`;
+    const number = this.numbers_.get(key) ?? this.numbers_.size;
+    this.numbers_.set(key, number);
+    request.prefixes.push(number);
+  }
+}
+
+/** What a page slot holds: the prefix that its key and value were computed from. */
+class Memory {
+  private readonly slots_: number[][];
+  constructor(pages: number) {
+    this.slots_ = Array.from({ length: pages }, () => []);
+  }
+  copy(pairs: Int32Array): void {
+    for (let i = 0; i < pairs.length; i += 2) this.slots_[pairs[i + 1]!] = [...this.slots_[pairs[i]!]!];
+  }
+  write(table: Int32Array, position: number, prefix: number): void {
+    this.slots_[table[Math.floor(position / pagePositions)]!]![position % pagePositions] = prefix;
+  }
+  read(table: Int32Array, position: number): number | undefined {
+    return this.slots_[table[Math.floor(position / pagePositions)]!]?.[position % pagePositions];
+  }
+}
+
+class World {
+  readonly options: SchedulerOptions;
+  readonly scheduler: Scheduler;
+  readonly memory: Memory;
+  readonly live = new Map<number, Request>();
+  private readonly prefixes_ = new Prefixes();
+  finished = 0;
+  private nextId_ = 1;
+
+  constructor(readonly random: Random) {
+    const pageStride = 2 + random(4);
+    this.options = {
+      maxSequences: 1 + random(5),
+      pageStride,
+      maxRows: 0,
+      maxWanted: 8,
+      maxCandidates: 8,
+      pages: pageStride + random(3 * pageStride),
+      contextSize: pageStride * pagePositions - random(5),
+      prefillChunk: 1 + random(90),
+      maxQueuedRequests: 1 + random(8),
+    };
+    this.options.maxRows = this.options.prefillChunk + this.options.maxSequences;
+    this.scheduler = new Scheduler(this.options, new Int32Array(16));
+    this.memory = new Memory(this.options.pages);
+  }
+
+  submit(): void {
+    const { random, scheduler } = this;
+    const { contextSize } = this.options;
+    // Few different texts, so that prefixes are shared often, in whole pages and in part.
+    const length = 1 + random(contextSize);
+    const turn = random(length + 1);
+    const variant = random(3);
+    const prompt = Array.from({ length }, (_, i) => (i < turn ? i : i + 1000 * variant));
+    const maxPositions = Math.min(contextSize, length + random(60));
+    const wanted = (["next", "next", "next", "targets", "none"] as const)[random(5)]!;
+    if (wanted === "targets" && length < 2) return;
+    const options = {
+      prompt,
+      maxPositions,
+      wanted,
+      priority: random(8) === 0 ? 1 : 0,
+      namespace: random(6) === 0 ? 1 : 0,
+    };
+    try {
+      const sequence = scheduler.submit({ ...options, id: this.nextId_++, abortIndex: 0 });
+      const request: Request = { sequence, tokens: [...prompt], prefixes: [], maxPositions };
+      for (let i = 0; i < length; i++) this.prefixes_.extend(request);
+      this.live.set(sequence.id, request);
+    } catch (error) {
+      if ((error as { code: string }).code !== "QUEUE_FULL") throw error;
+      if (scheduler.queued < this.options.maxQueuedRequests) throw new Error("a queue with room refused");
+    }
+  }
+
+  remove(request: Request): void {
+    this.scheduler.remove(request.sequence.id);
+    this.live.delete(request.sequence.id);
+  }
+
+  /** One step, or a failed one; true when there was one. */
+  step(): boolean {
+    const { scheduler, random, memory } = this;
+    const step = scheduler.compose();
+    if (step === null) return false;
+    this.check(step);
+    memory.copy(scheduler.takeCopies());
+    const table = (sequence: Sequence) => scheduler.arrays.pageTables.subarray(sequence.slot * this.options.pageStride);
+    for (const { sequence, start, rows } of step.spans) {
+      const { prefixes } = this.live.get(sequence.id)!;
+      for (let i = 0; i < start + rows; i++) {
+        if (i >= start) memory.write(table(sequence), i, prefixes[i]!);
+        if (memory.read(table(sequence), i) !== prefixes[i])
+          throw new Error(`sequence ${sequence.id} finds another prefix at position ${i}`);
+      }
+    }
+    if (random(8) === 0) {
+      scheduler.abandon();
+      return true;
+    }
+    const wanted = step.wanted.map(({ sequence, position }) => ({ sequence, position }));
+    scheduler.commit(1 + random(20));
+    for (const { sequence, position } of wanted) this.answer(sequence, position);
+    return true;
+  }
+
+  /** Scheduled positions and tokens are those of the copy; streams that can decode do. */
+  private check(step: Step): void {
+    const { arrays } = this.scheduler;
+    let row = 0;
+    for (const { sequence, start, rows } of step.spans) {
+      const request = this.live.get(sequence.id);
+      if (request === undefined || sequence.paused) throw new Error(`rows for ${sequence.id}, which cannot run`);
+      if (start !== sequence.computed) throw new Error(`${sequence.id} starts at ${start}`);
+      for (let i = 0; i < rows; i++, row++) {
+        const fits = arrays.tokens[row] === request.tokens[start + i] && arrays.positions[row] === start + i;
+        if (!fits || arrays.sequences[row] !== sequence.slot) throw new Error(`row ${row} of ${sequence.id} is wrong`);
+      }
+    }
+    if (row !== step.shape.rows || row > this.options.maxRows) throw new Error(`${row} rows of ${step.shape.rows}`);
+    if (step.shape.rows - step.decodeRows > this.options.prefillChunk) throw new Error("too many prompt rows");
+    if (step.wanted.length > this.options.maxWanted) throw new Error("too many wanted rows");
+  }
+
+  private answer(sequence: Sequence, position: number): void {
+    const request = this.live.get(sequence.id);
+    if (request === undefined) return;
+    if (sequence.wanted === "targets") {
+      if (position === sequence.length - 2) this.end(request);
+      return;
+    }
+    if (position !== request.tokens.length - 1) throw new Error(`${sequence.id} answered at ${position}`);
+    // Answers repeat, too, so that turns of a conversation find each other.
+    const token = this.random(4) === 0 ? this.random(3) : request.tokens.length;
+    if (!this.scheduler.append(sequence, token)) return this.end(request);
+    request.tokens.push(token);
+    this.prefixes_.extend(request);
+  }
+
+  private end(request: Request): void {
+    this.finished++;
+    this.remove(request);
+  }
+
+  endCached(): void {
+    for (const request of [...this.live.values()]) {
+      const { sequence } = request;
+      if (sequence.wanted === "none" && sequence.slot >= 0 && sequence.pending === 0) this.end(request);
+    }
+  }
+}
+
+function runSchedule(random: Random): void {
+  const world = new World(random);
+  const { scheduler, options } = world;
+  for (let command = 0; command < commands; command++) {
+    const which = random(12);
+    const target = [...world.live.values()][random(Math.max(1, world.live.size))];
+    if (which < 3) world.submit();
+    else if (which === 3 && target !== undefined) world.remove(target);
+    else if (which === 4 && target !== undefined) scheduler.setPaused(target.sequence.id, !target.sequence.paused);
+    else if (which === 5 && random(10) === 0) scheduler.forget(1);
+    else world.step();
+    world.endCached();
+  }
+  for (const { sequence } of world.live.values()) scheduler.setPaused(sequence.id, false);
+  const left = [...world.live.values()].reduce((sum, { maxPositions }) => sum + maxPositions, 0);
+  for (let i = 0; world.live.size > 0; i++) {
+    if (i > 100 * (left + 10)) throw new Error(`${world.live.size} requests never end`);
+    const stepped = world.step();
+    const before = world.live.size;
+    world.endCached();
+    if (!stepped && world.live.size === before) throw new Error(`${before} requests wait, and nothing runs`);
+  }
+  if (scheduler.freePages !== options.pages)
+    throw new Error(`${scheduler.freePages} of ${options.pages} pages at the end`);
+}
+
+t.test(`${schedules} random schedules`, (t) => {
+  const seed = Number(process.env.LUTRA_TEST_SEED ?? 20261121);
+  t.comment(`seed ${seed} (LUTRA_TEST_SEED)`);
+  for (let round = 0; round < schedules; round++) {
+    try {
+      runSchedule(seeded(seed + round));
+    } catch (error) {
+      t.fail(`schedule ${round}: ${(error as Error).message}`);
+      break;
+    }
+  }
+  t.pass("done");
+  t.end();
+});
