@@ -141,10 +141,12 @@ export class Session {
   private async writeTo(path: string): Promise<void> {
     const { tokens_: tokens, namespace_: namespace } = this;
     const identity = await identify(this.host_);
+    // The last token of a full context stands one past its end and never runs.
+    const inContext = tokens.slice(0, this.host_.info.contextSize);
     const { computed, pages } =
       tokens.length === 0
         ? { computed: 0, pages: new Uint8Array(0) }
-        : await ask(this.host_.engines, { type: "export", tokens, namespace }, this.affinity_, "exported");
+        : await ask(this.host_.engines, { type: "export", tokens: inContext, namespace }, this.affinity_, "exported");
     await writeSession(path, { identity, tokens, computed, pages });
   }
 }
@@ -163,7 +165,8 @@ export async function openSession(host: SessionHost, file: string): Promise<Sess
   const { tokens, computed, pages } = await readSession(path, expected);
   if (computed === 0) return new Session(host, tokens, sharedNamespace);
   const namespace = ++lastSession;
-  await ask(host.engines, { type: "import", tokens, computed, pages, namespace }, namespace, "imported");
+  const computedTokens = tokens.slice(0, computed);
+  await ask(host.engines, { type: "import", tokens: computedTokens, computed, pages, namespace }, namespace, "imported");
   return new Session(host, tokens, namespace);
 }
 
