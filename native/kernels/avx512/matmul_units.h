@@ -2,16 +2,17 @@
 #pragma once
 
 #include "kernels/avx512/matmul_narrow_units.h"
+#include "kernels/avx512/matmul_pair_sweep.h"
 #include "kernels/avx512/matmul_split_units.h"
 #include "kernels/avx512/matmul_wide_units.h"
 
 namespace lutra::kernels::avx512 {
 namespace {
 
-struct VnniDots {
-  /// Columns of a tile. GMAC/s at n = 64 with 8, 12 and 16 columns: Q4_1 82.9, 82.8, 83.3; Q5_K 76, 79, 81. Each column
-  /// more is another copy of the tile's code.
-  static constexpr int kMaxTile = 12;
+/// kTileColumns: columns of a tile, at most.
+template <int kTileColumns>
+struct UnitDots {
+  static constexpr int kMaxTile = kTileColumns;
 
   template <LowBits kLow, HighBits kHigh, avx2::Codes kCodes, int kColumns>
   using Wide = WideDots<kLow, kHigh, kCodes>;
@@ -20,6 +21,11 @@ struct VnniDots {
   template <LowBits kLow, HighBits kHigh, int kColumns>
   using Narrow = NarrowDots<kLow, kHigh>;
 };
+
+/// Of types that take several columns in pairs of panels.
+using FewDots = UnitDots<static_cast<int>(kPairColumns) - 1>;
+/// Of split panels, whatever the columns. Each more is another copy of the tile's code.
+using SplitPanelDots = UnitDots<12>;
 
 }  // namespace
 }  // namespace lutra::kernels::avx512
