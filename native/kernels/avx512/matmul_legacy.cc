@@ -2,6 +2,7 @@
 #include "kernels/avx2/matmul_split.h"
 #include "kernels/avx2/screen.h"
 #include "kernels/avx512/matmul_families.h"
+#include "kernels/avx512/matmul_split_pair.h"
 #include "kernels/avx512/matmul_types.h"
 
 namespace lutra::kernels::avx512 {
@@ -14,8 +15,8 @@ void fill_matmul_legacy(KernelTable& table) noexcept {
   set_wide<TensorType::Q5_1, kPanelQ5_1, Codes::kUnsigned, 0>(table);
   set_wide<TensorType::Q8_0, kPanelQ8_0, Codes::kSignedByte, 0>(table);
   set_wide<TensorType::IQ4_NL, kPanelIQ4_NL, Codes::kTable, 0>(table);
-  table.matmul_split = avx2::sweep<avx2::SplitTile<SplitPanelDots>>;
-  table.screen = avx2::screen<FewDots>;
+  table.matmul_split = sweep<avx2::SplitTile<VnniDots>, SplitPair>;
+  table.screen = avx2::screen<VnniDots>;
 }
 
 }  // namespace lutra::kernels::avx512

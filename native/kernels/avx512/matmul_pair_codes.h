@@ -7,12 +7,10 @@
 #include <cstdint>
 
 #include "kernels/avx2/matmul_codes.h"
+#include "kernels/avx512/matmul_wide_units.h"
 
 namespace lutra::kernels::avx512 {
 namespace {
-
-using avx2::Codes;
-using avx2::Columns;
 
 /// The same place of two neighbouring panels.
 struct PanelPair {
@@ -85,6 +83,23 @@ LUTRA_INLINE __m512i dot_half(const __m512i* codes, const int8_t* a) {
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) sum = _mm512_dpbusd_epi32(sum, codes[j], broadcast4(a + 4 * j));
   return sum;
+}
+
+/// Σ code·(256·high + low) of a unit and a column. The planes' chains of eight stay apart: they overlap.
+LUTRA_INLINE __m512i dot_pair_planes(const __m512i* codes, const Columns& columns, int c) {
+  __m512i high = _mm512_setzero_si512(), low = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+    high = _mm512_dpbusd_epi32(high, codes[j], broadcast4(columns.high(c) + 4 * j));
+    low = _mm512_dpbusd_epi32(low, codes[j], broadcast4(columns.low(c) + 4 * j));
+  }
+  return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+}
+
+/// Σ w·(256·high + low) for codes w + 128 of int8 weights.
+LUTRA_INLINE __m512i dot_pair_signed(const __m512i* codes, const Columns& columns, int c) {
+  const __m256i offset = offset_of_signed(columns.high(c), columns.low(c));
+  return _mm512_sub_epi32(dot_pair_planes(codes, columns, c), _mm512_broadcastd_epi32(_mm256_castsi256_si128(offset)));
 }
 
 }  // namespace

@@ -15,13 +15,13 @@ namespace {
 template <base::TensorType kType, const PanelShape& kPanel, Codes kCodes, int kZero>
 inline void set_wide(KernelTable& table) noexcept {
   table.matmul[static_cast<uint32_t>(kType)] =
-      sweep<avx2::WideTile<FewDots, kPanel, kCodes, kZero>, WidePair<kPanel, kCodes, kZero>>;
+      sweep<avx2::WideTile<VnniDots, kPanel, kCodes, kZero>, WidePair<kPanel, kCodes, kZero>>;
 }
 
 template <base::TensorType kType, const PanelShape& kPanel, int kZero>
 inline void set_narrow(KernelTable& table) noexcept {
   table.matmul[static_cast<uint32_t>(kType)] =
-      sweep<avx2::NarrowTile<FewDots, kPanel, kZero>, NarrowPair<kPanel, kZero>>;
+      sweep<avx2::NarrowTile<VnniDots, kPanel, kZero>, NarrowPair<kPanel, kZero>>;
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The products of one unit by vpdpbusd, as the tiles of avx2/matmul_wide.h and avx2/matmul_narrow.h ask for them.
+// The products of one unit by vpdpbusd, as the tiles of avx2/matmul_wide.h and avx2/matmul_narrow.h ask for them, for
+// few columns.
 #pragma once
 
 #include "kernels/avx512/matmul_narrow_units.h"
@@ -9,10 +10,8 @@
 namespace lutra::kernels::avx512 {
 namespace {
 
-/// kTileColumns: columns of a tile, at most.
-template <int kTileColumns>
-struct UnitDots {
-  static constexpr int kMaxTile = kTileColumns;
+struct VnniDots {
+  static constexpr int kMaxTile = static_cast<int>(kPairColumns) - 1;
 
   template <LowBits kLow, HighBits kHigh, avx2::Codes kCodes, int kColumns>
   using Wide = WideDots<kLow, kHigh, kCodes>;
@@ -21,11 +20,6 @@ struct UnitDots {
   template <LowBits kLow, HighBits kHigh, int kColumns>
   using Narrow = NarrowDots<kLow, kHigh>;
 };
-
-/// Of types that take several columns in pairs of panels.
-using FewDots = UnitDots<static_cast<int>(kPairColumns) - 1>;
-/// Of split panels, whatever the columns. Each more is another copy of the tile's code.
-using SplitPanelDots = UnitDots<12>;
 
 }  // namespace
 }  // namespace lutra::kernels::avx512

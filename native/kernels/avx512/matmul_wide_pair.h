@@ -40,28 +40,10 @@ struct WidePair : PairTile<WidePair<kPanel, kCodes, kZero>, kPanel> {
     }
   }
 
-  /// 128 · Σ (256·high + low) of a block, in every lane.
-  static LUTRA_INLINE __m512i offset_of_signed(const int8_t* high, const int8_t* low) {
-    const __m256i factor = _mm256_set1_epi8(-128);  // 128 unsigned
-    const __m256i highs =
-        _mm256_dpbusd_epi32(_mm256_setzero_si256(), factor, avx2::load_vector(reinterpret_cast<const uint8_t*>(high)));
-    const __m256i sums = _mm256_dpbusd_epi32(_mm256_slli_epi32(highs, 8), factor,
-                                             avx2::load_vector(reinterpret_cast<const uint8_t*>(low)));
-    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
-    return _mm512_broadcastd_epi32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
-  }
-
   /// Σ w·(256·high + low) of each row.
-  static LUTRA_INLINE __m512i sum(const __m512i* codes, const int8_t* high, const int8_t* low) {
-    __m512i highs = _mm512_setzero_si512(), lows = _mm512_setzero_si512();
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      highs = _mm512_dpbusd_epi32(highs, codes[j], broadcast4(high + 4 * j));
-      lows = _mm512_dpbusd_epi32(lows, codes[j], broadcast4(low + 4 * j));
-    }
-    if constexpr (kCodes != Codes::kUnsigned) lows = _mm512_sub_epi32(lows, offset_of_signed(high, low));
-    return _mm512_add_epi32(_mm512_slli_epi32(highs, 8), lows);
+  static LUTRA_INLINE __m512i sum(const __m512i* codes, const Columns& columns, int c) {
+    if constexpr (kCodes == Codes::kUnsigned) return dot_pair_planes(codes, columns, c);
+    return dot_pair_signed(codes, columns, c);
   }
 
   template <int kColumns>
@@ -74,7 +56,7 @@ struct WidePair : PairTile<WidePair<kPanel, kCodes, kZero>, kPanel> {
 #pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
       const __m512 factor = _mm512_mul_ps(w, _mm512_set1_ps(columns.d[c * columns.blocks]));
-      acc[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum(codes, columns.high(c), columns.low(c))), factor, acc[c]);
+      acc[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum(codes, columns, c)), factor, acc[c]);
       if constexpr (kHasOffset) acc[c] = _mm512_fmadd_ps(m, _mm512_set1_ps(columns.s[c * columns.blocks]), acc[c]);
     }
   }
