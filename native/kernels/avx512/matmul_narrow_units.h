@@ -1,8 +1,8 @@
 // Integer dot products of one unit (8 rows × 32 k) with a column by vpdpbusd, for sub-scales of 16 elements. The
 // integers are those of avx2/matmul_units.h, so the tiles' float epilogue gives the same bits. 256-bit vectors: taking
-// 2- and 6-bit codes apart in pairs of 512 bits, as matmul_wide_units.h does, was slower (Zen 4, GMAC/s at n = 1 and
-// 64: Q6_K 24, 51 against 35, 56). With 32 registers a unit's eight code vectors stay while the columns of a tile pass
-// by.
+// 2- and 6-bit codes apart in pairs of 512 bits, as matmul_wide_units.h does, was slower (Zen 4, GMAC/s at n = 1: Q6_K
+// 24 against 35). With 32 registers a unit's eight code vectors stay while the columns of a tile pass by. Many columns
+// take panels in pairs (matmul_narrow_pair.h).
 //
 // Int32: a plane's sum of half a unit is at most 16·63·127 = 128016 < 2^17; times a sub-scale of up to 128, both
 // halves, < 2^25.

@@ -5,8 +5,8 @@
 // A 512-bit vector holds two neighbouring vectors of the unit, 2i and 2i + 1, row by row: lane 2r is row r of the
 // first, lane 2r + 1 row r of the second. So one broadcast of eight activation bytes meets both, and a row's sum is
 // that of a pair of lanes. A unit is four such vectors, which stay in registers while the columns of a tile pass by.
-// Against eight 256-bit vectors (Zen 4, GMAC/s at n = 1 and 64): Q4_1 50, 67 → 60, 82; Q5_K 37, 65 → 41, 78; Q8_0 37,
-// 60 → 49, 65.
+// Against eight 256-bit vectors (Zen 4, GMAC/s at n = 1): Q4_1 50 → 60; Q5_K 37 → 41; Q8_0 37 → 49. More columns take
+// panels in pairs (matmul_wide_pair.h).
 //
 // Int32: a plane's sum is at most 32·255·127 = 1.04e6 < 2^20, joined 256·high + low < 2^28.
 #pragma once
