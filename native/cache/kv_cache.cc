@@ -18,7 +18,8 @@ Status wrong_length(const char* field, const std::string& expected, uint64_t fou
   return {"INVALID_OPTION", std::string(field) + ": expected " + expected + ", got " + std::to_string(found)};
 }
 
-/// Copies a block without its slots from `filled` on, which become zeros; storing zeros gives zero bytes in either type.
+/// Copies a block without its slots from `filled` on, which become zeros; storing zeros gives zero bytes in either
+/// type.
 class TailCopier {
  public:
   TailCopier(const KvShape& shape, uint64_t block_bytes)
@@ -100,8 +101,10 @@ Status KvCache::read_pages(std::span<const int32_t> pages, uint64_t positions, s
     const uint64_t filled = positions > begin ? positions - begin : 0;
     for (uint64_t i = 0; i < n_blocks(); ++i, to += block_bytes()) {
       const uint8_t* from = arena_.data() + block_offset(static_cast<uint32_t>(pages[p]), i);
-      if (filled >= kernels::kPagePositions) std::memcpy(to, from, block_bytes());
-      else tail.copy(from, i % 2 == 0, static_cast<uint32_t>(filled), block_bytes(), to);
+      if (filled >= kernels::kPagePositions)
+        std::memcpy(to, from, block_bytes());
+      else
+        tail.copy(from, i % 2 == 0, static_cast<uint32_t>(filled), block_bytes(), to);
     }
   }
   return {};

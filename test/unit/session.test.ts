@@ -240,12 +240,18 @@ t.test("a damaged file touches nothing", async (t) => {
       createHash("sha256").update(b.subarray(pagesAt)).digest().copy(b, at.pagesSha256);
     });
     writeFileSync(file, forged);
-    const poisoned = await model.loadSession(file);
-    await poisoned.generate([1], { ...greedy, maxTokens: 3 }).then(undefined, () => {});
-    t.same((await ask()).tokens, tokens, "no other request sees it");
-    const honest = model.session({ tokens: session.tokens });
-    const wanted = await session.generate([1], { ...greedy, maxTokens: 3 });
-    t.same((await honest.generate([1], { ...greedy, maxTokens: 3 })).tokens, wanted.tokens);
+    // An engine whose cache has nothing honest to find first.
+    const fresh = await load(t, tinyModel());
+    const poisoned = await fresh.loadSession(file);
+    const prompt = [...session.tokens, 1];
+    const options = { ...greedy, maxTokens: 8, logprobs: true };
+    const wanted = await model.generate(prompt, options);
+    const believed = await poisoned.generate([1], options).then(undefined, () => undefined);
+    t.notSame(believed?.logprobs, wanted.logprobs, "the session itself answers from its file");
+    const { logprobs } = await fresh.generate(prompt, options);
+    t.same(logprobs, wanted.logprobs, "no other request sees it");
+    const honest = fresh.session({ tokens: session.tokens });
+    t.same((await honest.generate([1], options)).logprobs, wanted.logprobs, "nor another session");
     await poisoned.dispose();
   }
 });
