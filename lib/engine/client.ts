@@ -213,7 +213,9 @@ export class EngineClient {
     if (message.type === "load-progress") return;
     const request = this.active_.get(message.id);
     if (request === undefined) return;
-    const last = ["generated", "scored", "embedded", "exported", "imported", "profiled", "failed"].includes(message.type);
+    const last = ["generated", "scored", "embedded", "exported", "imported", "profiled", "failed"].includes(
+      message.type,
+    );
     if (last) this.retire(message.id, request);
     // dispose() stops the step by the requests' own abort flags, so theirs may look like aborts.
     const stopped =

@@ -166,7 +166,12 @@ export async function openSession(host: SessionHost, file: string): Promise<Sess
   if (computed === 0) return new Session(host, tokens, sharedNamespace);
   const namespace = ++lastSession;
   const computedTokens = tokens.slice(0, computed);
-  await ask(host.engines, { type: "import", tokens: computedTokens, computed, pages, namespace }, namespace, "imported");
+  await ask(
+    host.engines,
+    { type: "import", tokens: computedTokens, computed, pages, namespace },
+    namespace,
+    "imported",
+  );
   return new Session(host, tokens, namespace);
 }
 
