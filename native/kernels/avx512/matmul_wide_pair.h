@@ -4,9 +4,10 @@
 // On Zen 4 vpdpbusd, vpmaddubsw, vpmulld and the float products share two pipes, and a 512-bit operation holds one for
 // two cycles. A unit of 16 rows × 32 k and a column take 16 vpdpbusd, a product and two fused ones: 19 · 2 / 2 cycles
 // for 512 multiply-adds, 27 a cycle, 95 GMAC/s at 3.5 GHz. One panel at a time has the same bound, but twice the other
-// work (shift, add, conversion and the sum of lane pairs), which does not hide: Q4_1 warm, 12 columns, one thread,
-// GMAC/s: one panel 83, pairs 90, and pairs with the planes chained in one accumulator, shifted half way, 76: the
-// chains are too long to overlap. Moving part of the low plane to vpmaddubsw gave 83 to 87.
+// work (shift, add, conversion and the sum of lane pairs), which does not hide. GMAC/s of one thread, warm, 12 columns,
+// best of five runs, one panel → pairs: Q4_1 81 → 95, Q5_0 76 → 90, Q4_K 81 → 92, Q8_0 65 → 86. Of Q4_1's inner loop
+// alone, medians: one panel 83, pairs 90, with both planes chained in one accumulator, shifted half way, 76 (the chains
+// are too long to overlap), with part of the low plane by vpmaddubsw 83 to 87.
 #pragma once
 
 #include <immintrin.h>
