@@ -13,7 +13,7 @@ const lutra = {
     const { loadModel } = await import("../../dist/esm/index.js");
     return async (path, threads) => {
       const model = await loadModel(path, { threads, contextSize, maxSequences: 1, offline: true });
-      const options = { temperature: 0, ignoreEos: true };
+      const options = { temperature: 0, ignoreEos: true, cachePrompt: false };
       const { isa, threads: used, contextSize: context } = model.info;
       return {
         info: {

@@ -44,7 +44,7 @@ export function promptLength({ kind, n, depth }: BenchTest): number {
  * the first stream may generate while the prompts of the others are still being evaluated.
  */
 export function generatedLength(test: BenchTest): number {
-  const steps = Math.ceil((test.batch * promptLength(test)) / limits.prefillChunk);
+  const steps = Math.ceil((test.batch * promptLength(test)) / limits.leastPrefillRows);
   return test.n + 1 + (test.batch > 1 ? steps + test.batch : 0);
 }
 

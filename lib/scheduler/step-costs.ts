@@ -3,11 +3,11 @@
  * a mixed step is to take at most `slowdown` times as long as its decode rows alone. Learnt from the steps that ran.
  * What it says decides when work is done, never what comes out.
  */
+import { limits } from "../limits.js";
+
 const slowdown = 2.5;
 /** Weight of the newest step. */
 const learning = 0.2;
-/** Prompt rows of a mixed step: never fewer, so that a prompt gets through whatever was measured. */
-const fewestRows = 8;
 /** Before anything was measured. */
 const firstRows = 16;
 
@@ -35,7 +35,7 @@ export class StepCosts {
     if (decodeRows === 0) return chunk;
     const alone = this.decodeMs(decodeRows);
     const rows = alone > 0 && this.rowMs_ > 0 ? Math.floor(((slowdown - 1) * alone) / this.rowMs_) : firstRows;
-    return Math.min(chunk, Math.max(fewestRows, rows));
+    return Math.min(chunk, Math.max(limits.leastPrefillRows, rows));
   }
 
   /** Of the nearest number of rows seen; 0 when none was. */

@@ -7,7 +7,7 @@ import t from "tap";
 import { compileChild } from "../support/compile-child.js";
 import { tinyModel } from "../support/models.js";
 
-const rounds = Number(process.env.LUTRA_TEST_WORKER_ROUNDS ?? 12);
+const rounds = Number(process.env.LUTRA_TEST_WORKER_ROUNDS ?? 20);
 const limitBytes = 5 << 20;
 
 t.test(`${rounds} rounds of eight workers`, async (t) => {

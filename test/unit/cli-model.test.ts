@@ -46,7 +46,7 @@ t.test("generate --json, --timings and the samplers", { skip }, async (t) => {
   t.same(Object.keys(document), ["text", "tokens", "finish_reason", "usage", "timings", "speculation", "logprobs"]);
   t.equal(document.finish_reason, "length");
   t.equal(document.tokens.length, 8);
-  t.same(document.usage, { prompt_tokens: 5, completion_tokens: 8 });
+  t.same(document.usage, { prompt_tokens: 5, cached_tokens: 0, completion_tokens: 8 });
   const timings = [
     "load_ms",
     "prompt_ms",

@@ -62,17 +62,18 @@ t.test("not while a step runs", async (t) => {
         wants: new Uint8Array(rows), targets: ints(rows, () => -1), pageTables: ints(64, (i) => i), biasOffsets: ints(1),
         biasIds: ints(0), biasDivides: new Float32Array(0), biasAdds: new Float32Array(0), candidateIds: ints(1),
         candidateLogits: new Float32Array(1), logSumExp: new Float32Array(1), targetLogits: new Float32Array(1), aborts,
-        sequenceAborts: ints(1) };
+        hidden: new Float32Array(0), sequenceAborts: ints(1) };
       parentPort.postMessage("starts");
       for (let code = ""; code !== "ABORTED"; ) {
         try {
           binding.engineStep(engine, { rows, sequences: 1, pageStride: 64, k: 1 }, arrays);
           code = "ran";
         } catch (error) {
-          // INVALID_OPTION: the main thread was copying just then.
-          code = error.code;
+          // The main thread was copying just then.
+          code = /running/.test(error.message) ? "BUSY" : error.code;
         }
-        if (code !== "INVALID_OPTION") parentPort.postMessage(code);
+        if (code === "INVALID_OPTION") throw new Error("the step was refused");
+        if (code !== "BUSY") parentPort.postMessage(code);
       }
     });`,
     { eval: true, workerData: { engine, aborts } },

@@ -71,7 +71,11 @@ t.test("requests go to the engine with the fewest", async (t) => {
 t.test("requests of one affinity, or one namespace, stay on one engine", async (t) => {
   const { isa } = binding.cpu();
   const task = { path: slowTinyModel(), threads: 1, isa, kvCacheType: "f16" as const, replicas: 2 };
-  const start = { task: { ...task, contextSize: 512, maxSequences: 1 }, onLoadProgress: undefined, signal: undefined };
+  const start = {
+    task: { ...task, contextSize: 512, maxSequences: 1, kvCacheTokens: 0 },
+    onLoadProgress: undefined,
+    signal: undefined,
+  };
   const engines = await Replicas.start(start);
   const params = resolveSampling({ maxTokens: 300, ignoreEos: true }, { vocabSize: 512, alsoKnown: [] });
   const request = { type: "generate" as const, params, reportProgress: false };
@@ -82,7 +86,7 @@ t.test("requests of one affinity, or one namespace, stay on one engine", async (
       return new Promise<void>((resolve) => {
         const onMessage = ({ type }: { type: string }): void => void (type === "generated" && resolve());
         const sink = { onMessage, onFailure: () => resolve() };
-        const given = { ...request, prompt, namespace } as Parameters<Replicas["submit"]>[0];
+        const given = { ...request, prompt, place: { priority: 0, cached: true, namespace } };
         handles.push(affinity === 0 ? engines.submit(given, sink) : engines.submit(given, sink, affinity));
       });
     });

@@ -76,6 +76,7 @@ class World {
       maxRows: 0,
       maxWanted: 8,
       maxCandidates: 8,
+      dim: 1,
       pages: pageStride + random(3 * pageStride),
       contextSize: pageStride * pagePositions - random(5),
       prefillChunk: 1 + random(90),
@@ -95,7 +96,7 @@ class World {
     const variant = random(3);
     const prompt = Array.from({ length }, (_, i) => (i < turn ? i : i + 1000 * variant));
     const maxPositions = Math.min(contextSize, length + random(60));
-    const wanted = (["next", "next", "next", "targets", "none"] as const)[random(5)]!;
+    const wanted = (["next", "next", "next", "targets", "none", "states", "last-state"] as const)[random(7)]!;
     if (wanted === "targets" && length < 2) return;
     const options = {
       prompt,
@@ -140,9 +141,11 @@ class World {
       scheduler.abandon();
       return true;
     }
+    const spans = step.spans.map(({ sequence }) => sequence);
     const wanted = step.wanted.map(({ sequence, position }) => ({ sequence, position }));
     scheduler.commit(1 + random(20));
     for (const { sequence, position } of wanted) this.answer(sequence, position);
+    for (const sequence of spans) this.endStates(sequence);
     return true;
   }
 
@@ -177,6 +180,12 @@ class World {
     if (!this.scheduler.append(sequence, token)) return this.end(request);
     request.tokens.push(token);
     this.prefixes_.extend(request);
+  }
+
+  private endStates(sequence: Sequence): void {
+    const request = this.live.get(sequence.id);
+    if (request === undefined || sequence.pending > 0) return;
+    if (sequence.wanted === "states" || sequence.wanted === "last-state") this.end(request);
   }
 
   private end(request: Request): void {

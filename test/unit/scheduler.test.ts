@@ -59,8 +59,8 @@ t.test("prompts run in chunks, only the last row is wanted, then one row a step"
 t.test("hidden states: of every row or of the last one, and no logits", (t) => {
   const scheduler = create();
   const { wants } = scheduler.arrays;
-  scheduler.submit({ ...request(1, 20, 0), hidden: "all" });
-  scheduler.submit({ ...request(2, 20, 0), hidden: "last" });
+  scheduler.submit({ ...request(1, 20, 0), wanted: "states" });
+  scheduler.submit({ ...request(2, 20, 0), wanted: "last-state" });
   const rows = (step: Step) =>
     step.spans.map(({ sequence, start, rows, hidden }) => [sequence.id, start, rows, hidden]);
   let step = scheduler.compose() as Step;
@@ -70,12 +70,12 @@ t.test("hidden states: of every row or of the last one, and no logits", (t) => {
   ];
   t.same(rows(step), first, "more of them than logits may be wanted");
   t.same([...wants.subarray(0, 37)], [...Array(20).fill(3), ...Array(17).fill(0)]);
-  scheduler.commit();
+  scheduler.commit(1);
   step = scheduler.compose() as Step;
   t.same(rows(step), [[2, 17, 3, 1]]);
   t.same([...wants.subarray(0, 3)], [0, 0, 3]);
   t.same(step.wanted, []);
-  scheduler.commit();
+  scheduler.commit(1);
   t.equal(scheduler.compose(), null);
   t.equal(scheduler.arrays.hidden.length, defaults.maxRows * defaults.dim);
   t.end();

@@ -26,7 +26,7 @@ t.test("a chat is the prompt that its template renders", async (t) => {
   const chat = await model.chat(user(" hello "), greedy);
   const text = await model.generate("<|user|>hello\n<|assistant|>", { ...greedy, parseSpecial: true });
   t.same(chat.tokens, text.tokens);
-  t.same(chat.usage, text.usage);
+  t.equal(chat.usage.promptTokens, text.usage.promptTokens);
   const kwargs = { chatTemplate: "{{ name }}", chatTemplateKwargs: { name: "otter" } };
   t.equal((await model.chat(user("x"), { ...greedy, ...kwargs })).usage.promptTokens, model.tokenize("otter").length);
 });
