@@ -14,7 +14,7 @@ export const limits = {
   /** Prompt tokens of one step; an abort is seen between layers, so at most one layer of this many rows late. */
   prefillChunk: 256,
   /** Of them, beside streams that decode: never fewer, so that a prompt gets through whatever was measured. */
-  leastPrefillRows: 8,
+  leastPrefillRows: 4,
   /** Request priorities are whole numbers from its negative to it. */
   maxPriority: 100,
   /** Requests that wait for admission. */

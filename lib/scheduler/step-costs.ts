@@ -5,7 +5,7 @@
  */
 import { limits } from "../limits.js";
 
-const slowdown = 2.5;
+const slowdown = 2;
 /** Weight of the newest step. */
 const learning = 0.2;
 /** Before anything was measured. */

@@ -119,7 +119,13 @@ export class EngineLoop {
     const { id, slot } = message;
     if (this.flag(slot, slotWord.abort)) throw createError("ABORTED", "the request was aborted before it started");
     const { source, contextSize, dim } = this.options_;
-    const work = createWork(message, { source, contextSize, dim, post: (reply) => this.post(reply) });
+    const work = createWork(message, {
+      source,
+      contextSize,
+      dim,
+      post: (reply) => this.post(reply),
+      isRead: () => !this.flag(slot, slotWord.unbounded),
+    });
     this.enqueue(id, slot, work);
   }
 

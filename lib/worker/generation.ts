@@ -25,7 +25,15 @@ export interface GenerationOptions {
   params: SamplingParams;
   place: Place;
   reportProgress: boolean;
+  /** Whether somebody takes the parts one by one; else nobody misses one that comes a little later. */
+  isRead: () => boolean;
 }
+
+/**
+ * Parts that nobody takes one by one are sent together, so long after the last ones: a message wakes the caller's thread,
+ * which on a machine of two cores takes one from the step (SmolLM2: 0.4 ms of 4).
+ */
+const unreadIntervalMs = 20;
 
 export class Generation {
   readonly id: number;
@@ -44,7 +52,13 @@ export class Generation {
   private readonly post_: (message: FromWorker) => void;
   private readonly stop_: StopMatcher;
   private readonly utf8_ = new Utf8Stream();
-  private unsent_: { tokens: number[]; logprobs: TokenLogprob[] } = { tokens: [], logprobs: [] };
+  private unsent_: { text: string; tokens: number[]; logprobs: TokenLogprob[] } = {
+    text: "",
+    tokens: [],
+    logprobs: [],
+  };
+  private sentMs_ = 0;
+  private readonly isRead_: () => boolean;
   private completionTokens_ = 0;
   private decodeSteps_ = -1;
   private startMs_ = 0;
@@ -60,6 +74,7 @@ export class Generation {
     this.id = id;
     this.params = options.params;
     this.place = options.place;
+    this.isRead_ = options.isRead;
     this.reportProgress = options.reportProgress;
     this.candidates = candidatesNeeded(options.params);
     this.penalties = new PenaltyState(options.params);
@@ -92,7 +107,9 @@ export class Generation {
     if (matched.stopped) this.finishReason = "stop";
     else if (this.params.maxTokens !== undefined && this.completionTokens_ >= this.params.maxTokens)
       this.finishReason = "length";
-    if (matched.text !== "") this.send(matched.text);
+    this.unsent_.text += matched.text;
+    if (this.unsent_.text !== "" && (this.isRead_() || performance.now() - this.sentMs_ >= unreadIntervalMs))
+      this.send();
     return this.finishReason === undefined ? picked.token : null;
   }
 
@@ -100,7 +117,8 @@ export class Generation {
   finish(reason: FinishReason, cachedTokens: number): void {
     this.finishReason = reason;
     const text = this.stop_.matched === undefined ? this.stop_.push(this.utf8_.flush()).text + this.stop_.flush() : "";
-    if (text !== "" || this.unsent_.tokens.length > 0) this.send(text);
+    this.unsent_.text += text;
+    if (this.unsent_.text !== "" || this.unsent_.tokens.length > 0) this.send();
     this.post_({ type: "generated", id: this.id, summary: this.summary(reason, cachedTokens) });
   }
 
@@ -119,9 +137,10 @@ export class Generation {
     };
   }
 
-  private send(text: string): void {
-    const { tokens, logprobs } = this.unsent_;
-    this.unsent_ = { tokens: [], logprobs: [] };
+  private send(): void {
+    const { text, tokens, logprobs } = this.unsent_;
+    this.unsent_ = { text: "", tokens: [], logprobs: [] };
+    this.sentMs_ = performance.now();
     this.sentTokens += tokens.length;
     const message: FromWorker = { type: "text", id: this.id, text, tokens };
     this.post_(this.params.logprobs >= 0 ? { ...message, logprobs } : message);

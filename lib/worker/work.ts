@@ -25,11 +25,13 @@ export interface WorkOptions {
   /** Floats of a hidden state. */
   dim: number;
   post: (message: FromWorker) => void;
+  /** Whether somebody takes the request's parts one by one. */
+  isRead: () => boolean;
 }
 
 /** @throws InvalidOptionError, ContextOverflowError */
 export function createWork(message: WorkMessage, options: WorkOptions): Work {
-  const { source, contextSize, dim, post } = options;
+  const { source, contextSize, dim, post, isRead } = options;
   switch (message.type) {
     case "export":
       return new Export(checkLength("session", message.tokens, contextSize), message.namespace);
@@ -41,7 +43,7 @@ export function createWork(message: WorkMessage, options: WorkOptions): Work {
     }
     case "generate": {
       const tokens = checkLength("prompt", encodePrompt(message.prompt, source), contextSize);
-      return new Generation(message.id, tokens, message, source, post);
+      return new Generation(message.id, tokens, { ...message, isRead }, source, post);
     }
   }
 }

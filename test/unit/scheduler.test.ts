@@ -322,9 +322,9 @@ t.test("a prompt takes as many rows beside decoding streams as their patience al
   for (let i = 0; i < 50; i++) answer(4);
   scheduler.submit(request(2, 900, 1));
   t.same(answer(4 + 16 * 0.5)[1]?.[2], 16, "nothing measured yet");
-  t.same(answer(4 + 12 * 0.5)[1]?.[2], 12, "4 ms alone, half a millisecond a row: 6 ms more");
-  for (let i = 0; i < 20; i++) answer(4 + 12 * 100);
-  t.same(answer(4)[1]?.[2], 8, "never fewer");
+  t.same(answer(4 + 8 * 0.5)[1]?.[2], 8, "4 ms alone, half a millisecond a row: 4 ms more");
+  for (let i = 0; i < 20; i++) answer(4 + 8 * 100);
+  t.same(answer(4)[1]?.[2], 4, "never fewer");
   t.end();
 });
 
