@@ -115,13 +115,13 @@ t.test("a profile of the steps", { skip }, async (t) => {
 const noPeer = installedPeer() === null && "node-llama-cpp is not installed: node bench/compare/install-peer.mjs";
 t.test("the peer beside Lutra", { skip: skip || noPeer }, async (t) => {
   const env = { LUTRA_PEER: peerFolder };
-  const args = [...small, "-p", "16", "-n", "4", "-d", "8", "-b", "2", "--peer", "node-llama-cpp"];
+  const args = [...small, "-p", "16", "-n", "32", "-d", "8", "-b", "2", "--peer", "node-llama-cpp"];
   const { code, stdout, stderr } = await runCli([...args, "-o", "json"], { env });
   t.equal(code, 0, stderr);
   const rows = JSON.parse(stdout) as BenchRow[];
   t.same(
     rows.map(({ test, engine }) => `${test} ${engine}`),
-    ["pp16 b2 @ d8", "tg4 b2 @ d8"].flatMap((test) => [`${test} lutra`, `${test} node-llama-cpp`]),
+    ["pp16 b2 @ d8", "tg32 b2 @ d8"].flatMap((test) => [`${test} lutra`, `${test} node-llama-cpp`]),
   );
   for (const row of rows) {
     t.same(Object.keys(row), rowKeys.split(" "));
