@@ -3,17 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../dist/esm/index.js";
 import { modelPath, type RealModelName } from "../support/models.js";
-
-/** mulberry32 */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) % below;
-  };
-}
+import { seeded } from "../support/seeded.js";
 
 interface Ask {
   prompt: number[];

@@ -3,20 +3,10 @@
 import t from "tap";
 import { pagePositions } from "../../dist/esm/limits.js";
 import { Scheduler, type SchedulerOptions, type Sequence, type Step } from "../../dist/esm/scheduler/index.js";
+import { seeded } from "../support/seeded.js";
 
 const schedules = 1200;
 const commands = 120;
-
-/** mulberry32 */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) % below;
-  };
-}
 
 type Random = (below: number) => number;
 
