@@ -80,3 +80,24 @@ async function checkModel(t: Test, name: RealModelName, contextSize: number, cou
 
 t.test("SmolLM2", (t) => checkModel(t, "smollm2-135m-instruct", 256, 30));
 t.test("Gemma, whose layers slide", (t) => checkModel(t, "gemma-3-270m", 704, 12));
+
+t.test("Eight sequences on one prefix of 1,024 tokens hold at most 1.25 times the pages of one", async (t) => {
+  const path = await modelPath("smollm2-135m-instruct");
+  await using model = await loadModel(path, { contextSize: 1280, maxSequences: 8, threads: 2 });
+  const prefix = model.tokenize("The miller told the story of the river once more. ".repeat(120)).slice(0, 1024);
+  let mostHeld = 0;
+  const ask = async (own: number) => {
+    const options = { temperature: 0, ignoreEos: true, maxTokens: 24 };
+    for await (const _ of model.generate([...prefix, 100 + own, 200, 300, 400], options)) {
+      const { pages, freePages } = model.metrics();
+      mostHeld = Math.max(mostHeld, pages - freePages);
+    }
+  };
+  await ask(0);
+  const one = mostHeld;
+  await Promise.all(Array.from({ length: 8 }, (_, i) => ask(i + 1)));
+  t.comment(`one holds ${one} pages, eight ${mostHeld}`);
+  t.ok(one >= 33, "the prefix and its own");
+  t.ok(mostHeld >= one + 7, "all eight ran together");
+  t.ok(mostHeld <= 1.25 * one);
+});
