@@ -71,6 +71,8 @@ export interface TechniqueFlags {
   matmul?: string;
   kvType?: string;
   speculation?: string;
+  modelDraft?: string;
+  draftMax?: number;
 }
 
 /** Approximations and speculation. Their values are the library's to check, so that both say the same. */
@@ -80,18 +82,30 @@ export function addTechniques(command: Command): Command {
     .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
     .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
     .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
-    .addOption(option("--speculation <kind>", "speculative decoding: auto or off (auto is off in this version)"));
+    .addOption(
+      option("--speculation <kind>", "speculative decoding: auto, off, or drafters: suffix,recycling,reader,jacobi"),
+    )
+    .addOption(option("--model-draft <model>", "a smaller model of the same vocabulary that drafts too"))
+    .addOption(option("--draft-max <n>", "drafted tokens verified in a step at most", positive));
 }
 
 export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
-  const { attention, ffnSparsity, matmul, kvType, speculation } = flags;
+  const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
     attention,
     ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
     matmul,
     kvCacheType: kvType,
-    speculation,
+    speculation: speculationOption(flags),
   } as Partial<LoadOptions>;
+}
+
+function speculationOption({ speculation, modelDraft, draftMax }: TechniqueFlags): unknown {
+  const isNamed = speculation !== undefined && speculation !== "auto";
+  if (speculation === "off" || (!isNamed && modelDraft === undefined && draftMax === undefined)) return speculation;
+  const drafters = isNamed ? speculation.split(",") : undefined;
+  if (modelDraft !== undefined && drafters?.includes("draft") === false) drafters.push("draft");
+  return { drafters, draftModel: modelDraft, maxNodes: draftMax };
 }
 
 export function addContext(command: Command): Command {

@@ -8,12 +8,15 @@ import { createError, type LutraError, toLutraError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
+import type { Drafting } from "./drafting.js";
 import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
 import { Scoring } from "./scoring.js";
+import { StepProbe } from "./step-probe.js";
 import { StepRows } from "./step-rows.js";
+import { Verifier } from "./verifier.js";
 import { createWork, Export, sequenceFor, type Work, type WorkMessage } from "./work.js";
 
 export interface EngineLoopOptions {
@@ -22,6 +25,8 @@ export interface EngineLoopOptions {
   source: TextSource;
   engine: number;
   scheduler: Scheduler;
+  /** Undefined: no speculation. */
+  drafting: Drafting | undefined;
   contextSize: number;
   /** Logits of a row. */
   rowLength: number;
@@ -50,6 +55,7 @@ export class EngineLoop {
   private stopped_ = false;
   private readonly rows_: StepRows;
   private readonly pages_: PageTransfer;
+  private readonly verifier_: Verifier;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
@@ -60,6 +66,7 @@ export class EngineLoop {
     this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
       source.binding.engineLogits(engine, w, out);
     });
+    this.verifier_ = new Verifier(options.scheduler, this.rows_, options.drafting);
   }
 
   serve(): void {
@@ -68,17 +75,33 @@ export class EngineLoop {
       this.receive(message);
       this.run();
     });
+    if (this.options_.drafting !== undefined) setImmediate(() => this.probe());
+  }
+
+  /** Until somebody wants something. */
+  private probe(): void {
+    const { source, engine, contextSize } = this.options_;
+    const probe = new StepProbe(source.binding, engine, this.scheduler_, contextSize);
+    while (this.live_.size === 0 && !this.stopped_ && !this.receiveAll() && probe.run()) {}
+    if (this.stopped_) return;
+    probe.report();
+    this.run();
+  }
+
+  /** Whether there was a message. */
+  private receiveAll(): boolean {
+    let received = false;
+    for (;;) {
+      const next = receiveMessageOnPort(this.options_.port);
+      if (next === undefined) return received;
+      this.receive(next.message as ToWorker);
+      received = true;
+    }
   }
 
   private run(): void {
     for (;;) {
-      for (
-        let next = receiveMessageOnPort(this.options_.port);
-        next !== undefined;
-        next = receiveMessageOnPort(this.options_.port)
-      ) {
-        this.receive(next.message as ToWorker);
-      }
+      this.receiveAll();
       if (this.stopped_) return;
       this.sweep();
       this.sendExports();
@@ -147,6 +170,7 @@ export class EngineLoop {
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
     this.bySequence_.set(sequence.id, request);
+    if (work instanceof Generation) this.options_.drafting?.begin(sequence);
   }
 
   /** Ends the requests whose abort flag is set. Returns how many. */
@@ -181,11 +205,11 @@ export class EngineLoop {
     this.reportPrompts(step);
     this.advanceEmbeddings(step);
     for (let w = 0; w < step.wanted.length; w++) {
-      const { sequence, position } = step.wanted[w] as Step["wanted"][number];
+      const { sequence, position, draft } = step.wanted[w] as Step["wanted"][number];
       const request = this.bySequence_.get(sequence.id);
-      if (request === undefined) continue;
+      if (request === undefined || draft > 0) continue;
       if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
-      else if (request.work instanceof Generation) this.advance(request, request.work, step, w, position);
+      else if (request.work instanceof Generation) this.advance(request, request.work, step, w);
     }
   }
 
@@ -208,13 +232,11 @@ export class EngineLoop {
     return sent;
   }
 
-  private advance(request: LiveRequest, work: Generation, step: Step, w: number, position: number): void {
+  private advance(request: LiveRequest, work: Generation, step: Step, first: number): void {
     try {
-      const logSumExp = this.scheduler_.arrays.logSumExp[w] as number;
-      const token = work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
-      if (token === null) this.finish(request, work, work.finishReason ?? "stop");
-      else if (!this.scheduler_.append(request.sequence, token)) this.finish(request, work, "length");
-      else this.paceReader(request);
+      const end = this.verifier_.verify(request.sequence, work, step, first);
+      if (end === null) this.paceReader(request);
+      else this.finish(request, work, end);
     } catch (thrown) {
       this.fail(request.id, toLutraError(thrown));
     }
@@ -283,8 +305,9 @@ export class EngineLoop {
 
   private finish(request: LiveRequest, work: Generation, reason: "stop" | "length" | "abort"): void {
     const { cachedTokens } = request.sequence;
+    const speculation = this.options_.drafting?.end(request.sequence);
     this.forget(request);
-    work.finish(reason, cachedTokens);
+    work.finish(reason, cachedTokens, speculation);
   }
 
   private generationOf(sequence: Sequence): Generation | undefined {
@@ -306,6 +329,7 @@ export class EngineLoop {
   private forget(request: LiveRequest): void {
     this.scheduler_.remove(request.sequence.id);
     this.bySequence_.delete(request.sequence.id);
+    this.options_.drafting?.end(request.sequence);
     this.live_.delete(request.id);
     this.publish();
   }

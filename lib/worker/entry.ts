@@ -4,7 +4,9 @@ import type { NativeBinding } from "../binding/native.js";
 import { createError, toLutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import { Scheduler } from "../scheduler/index.js";
+import { SharedDrafts } from "../speculation/index.js";
 import { header } from "./control.js";
+import { Drafting } from "./drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 
@@ -63,9 +65,11 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType });
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
+  const drafting = createDrafting(task, info.vocabSize);
   const scheduler = new Scheduler(
     {
       maxSequences,
+      maxBranches: drafting === undefined ? 0 : limits.maxDraftBranches,
       pageStride,
       maxRows,
       maxWanted,
@@ -77,6 +81,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
       maxQueuedRequests: limits.maxQueuedRequests,
     },
     control,
+    (sequences, time, most) => drafting?.plan(sequences, time, most),
   );
   const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
   const { threads: used, kvBytes, scratchBytes, pageBytes } = binding.engineInfo(engine);
@@ -86,6 +91,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     source,
     engine,
     scheduler,
+    drafting,
     contextSize,
     rowLength: info.vocabSize,
     pageBytes,
@@ -105,6 +111,11 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     pageBytes,
     loadMs: performance.now() - started,
   };
+}
+
+function createDrafting({ speculation }: EngineTask, vocabSize: number): Drafting | undefined {
+  if (speculation === undefined) return undefined;
+  return new Drafting(new SharedDrafts(vocabSize, speculation.drafters), speculation.maxNodes);
 }
 
 /** As the caller says; by default room for some full contexts, fewer when memory is short. */

@@ -11,6 +11,7 @@ import {
   topLogprobs,
   Utf8Stream,
 } from "../sampling/index.js";
+import type { DraftStats } from "../speculation/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary, Place } from "./protocol.js";
 
@@ -114,15 +115,15 @@ export class Generation {
   }
 
   /** Sends what is left, and the summary. */
-  finish(reason: FinishReason, cachedTokens: number): void {
+  finish(reason: FinishReason, cachedTokens: number, speculation?: DraftStats): void {
     this.finishReason = reason;
     const text = this.stop_.matched === undefined ? this.stop_.push(this.utf8_.flush()).text + this.stop_.flush() : "";
     this.unsent_.text += text;
     if (this.unsent_.text !== "" || this.unsent_.tokens.length > 0) this.send();
-    this.post_({ type: "generated", id: this.id, summary: this.summary(reason, cachedTokens) });
+    this.post_({ type: "generated", id: this.id, summary: { ...this.summary(reason, cachedTokens), speculation } });
   }
 
-  private summary(finishReason: FinishReason, cachedTokens: number): GenerateSummary {
+  private summary(finishReason: FinishReason, cachedTokens: number): Omit<GenerateSummary, "speculation"> {
     const now = performance.now();
     const started = this.startMs_ || now;
     const promptEnd = this.promptEndMs_ || now;

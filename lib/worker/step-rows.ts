@@ -8,9 +8,11 @@ import {
   createCandidates,
   needsFullRow,
   needsLogSumExp,
+  type PenaltyState,
   sortFullRow,
 } from "../sampling/index.js";
 import type { Sequence, Step } from "../scheduler/index.js";
+import { keptCandidates } from "./drafting.js";
 import type { Generation } from "./generation.js";
 
 export class StepRows {
@@ -21,6 +23,8 @@ export class StepRows {
   private readonly candidates_: Candidates;
   private readonly fullRow_ = createCandidates();
   private row_ = new Float32Array(0);
+  /** Of the draft whose rows are prepared, by its row. */
+  private readonly path_: PenaltyState[] = [];
 
   /** `readRow` gives the full logits, before biases, of a wanted row of the last step. */
   constructor(arrays: StepArrays, rowLength: number, readRow: (w: number, out: Float32Array) => void) {
@@ -39,12 +43,12 @@ export class StepRows {
     arrays.biasOffsets[0] = 0;
     for (const { sequence } of step.spans) generationOf(sequence)?.started();
     for (let w = 0; w < step.wanted.length; w++) {
-      const { sequence, row } = step.wanted[w] as Step["wanted"][number];
+      const { sequence, row, draft } = step.wanted[w] as Step["wanted"][number];
       const generation = generationOf(sequence);
       if (generation !== undefined) {
         arrays.wants[row] = needsLogSumExp(generation.params, this.rowLength_) ? 1 : 2;
-        k = Math.max(k, generation.candidates);
-        end = generation.penalties.write(biases, end);
+        k = Math.max(k, draft > 0 ? Math.max(generation.candidates, keptCandidates) : generation.candidates);
+        end = this.penaltiesOf(generation, sequence, draft).write(biases, end);
       }
       arrays.biasOffsets[w + 1] = end;
     }
@@ -52,6 +56,16 @@ export class StepRows {
     arrays.biasIds = biases.ids;
     arrays.biasDivides = biases.divides;
     arrays.biasAdds = biases.adds;
+  }
+
+  /** Penalties of a row see the text with the row's path at its end. Rows come in order: a parent before its children. */
+  private penaltiesOf(generation: Generation, { draft: rows }: Sequence, row: number): PenaltyState {
+    const state =
+      row === 0 || rows === null
+        ? generation.penalties
+        : (this.path_[rows.parents[row] as number] as PenaltyState).after(rows.tokens[row] as number);
+    this.path_[row] = state;
+    return state;
   }
 
   /** The row's candidates, or the whole row sorted when they cannot decide. */

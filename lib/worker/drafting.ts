@@ -1,0 +1,88 @@
+/** Speculation in the engine's worker: what each generating request drafts, what of it a step verifies, what came of it. */
+import type { StepArrays } from "../binding/native.js";
+import type { Sequence } from "../scheduler/index.js";
+import {
+  chooseNodes,
+  type Drafter,
+  type DraftRows,
+  type DraftStats,
+  isHopeless,
+  type Likeliest,
+  orderRows,
+  RequestDrafts,
+  type SharedDrafts,
+} from "../speculation/index.js";
+
+/** Likeliest tokens of a row that the drafters keep. */
+export const keptCandidates = 8;
+
+export class Drafting {
+  private readonly shared_: SharedDrafts;
+  private readonly maxNodes_: number;
+  private readonly requests_ = new Map<number, RequestDrafts>();
+  private readonly likeliest_: Likeliest = {
+    ids: new Int32Array(0),
+    logits: new Float32Array(0),
+    offset: 0,
+    count: 0,
+    logSumExp: 0,
+  };
+
+  /** `maxNodes`: of one request. */
+  constructor(shared: SharedDrafts, maxNodes: number) {
+    this.shared_ = shared;
+    this.maxNodes_ = maxNodes;
+  }
+
+  begin(sequence: Sequence, extra: readonly Drafter[] = []): void {
+    const known = sequence.tokens.subarray(0, sequence.length);
+    this.requests_.set(sequence.id, new RequestDrafts(this.shared_, known, extra));
+  }
+
+  /** What speculation did for the request, which is over; undefined when it was not begun. */
+  end(sequence: Sequence): DraftStats | undefined {
+    const stats = this.requests_.get(sequence.id)?.stats;
+    this.requests_.delete(sequence.id);
+    return stats;
+  }
+
+  /** Gives every sequence its draft, or none; see PlanDrafts. */
+  plan(sequences: readonly Sequence[], time: (rows: number) => number, most: number): void {
+    const { isForced } = this.shared_;
+    const hopeless = !isForced && isHopeless(sequences.length, time);
+    const drafting = sequences.filter(({ id }) => this.requests_.has(id));
+    const trees = drafting.map(({ id, length, maxPositions }) => {
+      const request = this.requests_.get(id) as RequestDrafts;
+      if (hopeless) request.skip();
+      else request.propose(maxPositions - length);
+      return request.tree;
+    });
+    const chosen = chooseNodes(trees, (rows) => time(sequences.length - drafting.length + rows), {
+      most,
+      mostOfTree: this.maxNodes_,
+      isForced,
+    });
+    drafting.forEach((sequence, i) => {
+      const nodes = chosen[i] as number[];
+      if (nodes.length > 0) sequence.draft = orderRows(trees[i] as (typeof trees)[number], nodes);
+    });
+  }
+
+  /** Row of the step's answers `w` ran `token`, `depth` after the text's last. */
+  observe(sequence: Sequence, arrays: StepArrays, k: number, at: { w: number; token: number; depth: number }): void {
+    const request = this.requests_.get(sequence.id);
+    if (request === undefined) return;
+    const likeliest = this.likeliest_;
+    likeliest.ids = arrays.candidateIds;
+    likeliest.logits = arrays.candidateLogits;
+    likeliest.offset = at.w * k;
+    likeliest.count = Math.min(k, keptCandidates);
+    likeliest.logSumExp = arrays.logSumExp[at.w] as number;
+    request.observe(at.token, likeliest, at.depth);
+  }
+
+  /** The step verified `draft`, and the text went on with `tokens`. */
+  accept(sequence: Sequence, draft: DraftRows | null, tokens: readonly number[]): void {
+    this.requests_.get(sequence.id)?.accept(draft === null ? [] : draft.nodes.slice(1), tokens);
+  }
+}
