@@ -5,7 +5,6 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
-import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
 import type { Drafting } from "./drafting.js";
@@ -13,6 +12,7 @@ import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
+import { ReaderPace } from "./reader-pace.js";
 import { Scoring } from "./scoring.js";
 import { StepProbe } from "./step-probe.js";
 import { StepRows } from "./step-rows.js";
@@ -56,6 +56,7 @@ export class EngineLoop {
   private readonly rows_: StepRows;
   private readonly pages_: PageTransfer;
   private readonly verifier_: Verifier;
+  private readonly pace_: ReaderPace;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
@@ -66,6 +67,7 @@ export class EngineLoop {
     this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
       source.binding.engineLogits(engine, w, out);
     });
+    this.pace_ = new ReaderPace(options.scheduler, options.control);
     this.verifier_ = new Verifier(options.scheduler, this.rows_, options.drafting);
   }
 
@@ -170,7 +172,7 @@ export class EngineLoop {
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
     this.bySequence_.set(sequence.id, request);
-    if (work instanceof Generation) this.options_.drafting?.begin(sequence);
+    if (work instanceof Generation) this.options_.drafting?.begin(sequence, work.params);
   }
 
   /** Ends the requests whose abort flag is set. Returns how many. */
@@ -284,23 +286,8 @@ export class EngineLoop {
     }
   }
 
-  /** Pauses a sequence whose reader is too far behind, and lets one go on whose reader has caught up. */
-  private paceReader(request: LiveRequest): void {
-    if (!(request.work instanceof Generation)) return;
-    const { slot, sequence } = request;
-    const sent = request.work.sentTokens;
-    const unread = (): number => sent - Atomics.load(this.control_, slotIndex(slot, slotWord.consumed));
-    if (!sequence.paused) {
-      if (unread() <= limits.maxUnreadTokens || this.flag(slot, slotWord.unbounded)) return;
-      // The flag goes up before the last look at the counter: either we see what main took, or main sees the flag.
-      this.setPaused(request, true);
-    }
-    if (unread() <= limits.maxUnreadTokens / 2 || this.flag(slot, slotWord.unbounded)) this.setPaused(request, false);
-  }
-
-  private setPaused(request: LiveRequest, paused: boolean): void {
-    Atomics.store(this.control_, slotIndex(request.slot, slotWord.paused), paused ? 1 : 0);
-    this.scheduler_.setPaused(request.sequence.id, paused);
+  private paceReader({ sequence, slot, work }: LiveRequest): void {
+    if (work instanceof Generation) this.pace_.keep(sequence, slot, work.sentTokens);
   }
 
   private finish(request: LiveRequest, work: Generation, reason: "stop" | "length" | "abort"): void {
