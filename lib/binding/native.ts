@@ -88,6 +88,9 @@ export interface StepArrays {
   // hidden state after the output norm, and no candidates: such rows do not count as wanted
   wants: Uint8Array;
   targets: Int32Array; // [rows] token whose logit is wanted too, or -1
+  // rows whose keys and values are written to another page as well, at the slot of their own position: rows ascend
+  mirrorRows: Int32Array; // [mirrors]
+  mirrorPages: Int32Array; // [mirrors]
   // page tables: entry [sequence * pageStride + position/32] is a page id
   pageTables: Int32Array;
   // per wanted row w (in row order): biases in [biasOffsets[w], biasOffsets[w+1]); logit' = (logit > 0 ? logit / divide : logit * divide) + add
@@ -112,6 +115,7 @@ export interface StepShape {
   sequences: number;
   pageStride: number; // entries per page table
   k: number; // candidates per wanted row, 1..256
+  mirrors: number;
 }
 
 export interface NativeBinding {
