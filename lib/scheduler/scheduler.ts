@@ -47,7 +47,7 @@ export class Scheduler {
     this.costs_ = new StepCosts(options.maxSequences);
     this.arrays = createStepArrays(options, this.tables_.entries, aborts);
     this.freeSlots_ = Array.from({ length: options.maxSequences }, (_, i) => options.maxSequences - 1 - i);
-    const shape = { rows: 0, sequences: options.maxSequences, pageStride: options.pageStride, k: 1 };
+    const shape = { rows: 0, sequences: options.maxSequences, pageStride: options.pageStride, k: 1, mirrors: 0 };
     this.step_ = { shape, spans: [], wanted: [], decodeRows: 0 };
   }
 

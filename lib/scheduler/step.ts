@@ -48,6 +48,8 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     wants: new Uint8Array(limits.maxRows),
     targets: new Int32Array(limits.maxRows),
     pageTables,
+    mirrorRows: new Int32Array(limits.maxRows),
+    mirrorPages: new Int32Array(limits.maxRows),
     biasOffsets: new Int32Array(limits.maxWanted + 1),
     biasIds: new Int32Array(firstBiases),
     biasDivides: new Float32Array(firstBiases),
