@@ -9,7 +9,7 @@ import { limits, pagePositions } from "../limits.js";
 import { type Candidates, candidatesNeeded, pickToken, type SamplingParams } from "../sampling/index.js";
 import { createStepArrays } from "../scheduler/index.js";
 import type { Drafter, DraftTree } from "../speculation/index.js";
-import type { EngineTask, LoadedEngine } from "./protocol.js";
+import type { EngineTask } from "./protocol.js";
 
 /** Sequences that it follows at once; others go without. */
 const maxFollowed = 4;

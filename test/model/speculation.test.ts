@@ -1,5 +1,6 @@
 // Speculation changes nothing: tokens, text and log-probabilities are those of plain decoding, bit for bit, whoever drafts,
-// alone or beside others, with one thread or two. LUTRA_SPECULATION_PROMPTS sets how many prompts are asked (default 10).
+// alone or beside others, with one thread or two. LUTRA_SPECULATION_PROMPTS sets how many prompts are asked (default 6; from
+// 50 on, in every combination).
 import t, { type Test } from "tap";
 import {
   type GenerateOptions,
@@ -11,8 +12,10 @@ import {
 import { modelPath, type RealModelName } from "../support/models.js";
 import { readSharedLines } from "../support/shared-data.js";
 
-const count = Number(process.env.LUTRA_SPECULATION_PROMPTS ?? 10);
-const tokens = 64;
+const count = Number(process.env.LUTRA_SPECULATION_PROMPTS ?? 6);
+/** Every combination, as the issue of speculation was closed with; CI asks a part of it. */
+const isFull = count >= 50;
+const tokens = isFull ? 64 : 40;
 
 const code = `function total(items) {
   let sum = 0;
@@ -90,10 +93,8 @@ async function check(t: Test, name: RealModelName): Promise<void> {
   }
   for (const { speculation } of plain) t.same(speculation.steps, 0, "off says nothing");
   for (const [i, [label, speculation]] of kinds.entries()) {
-    for (const atOnce of [1, 4]) {
-      // With few prompts every kind sees both, over the two models and the two loads.
-      const threads = count > builtIn.length * 4 ? [1, 2] : [1 + ((i + (atOnce === 4 ? 1 : 0)) % 2)];
-      for (const n of threads) {
+    for (const atOnce of isFull ? [1, 4] : [i % 2 === 0 ? 4 : 1]) {
+      for (const n of isFull ? [1, 2] : [2]) {
         await using model = await loadModel(path, { ...load, speculation, threads: n });
         const results = await answer(model, asks, atOnce);
         const different = results.flatMap((result, p) =>
@@ -109,5 +110,6 @@ async function check(t: Test, name: RealModelName): Promise<void> {
   }
 }
 
-t.test("SmolLM2", (t) => check(t, "smollm2-135m-instruct"));
-t.test("Gemma, whose layers slide", (t) => check(t, "gemma-3-270m"));
+const options = { timeout: isFull ? 7_200_000 : 240_000 };
+t.test("SmolLM2", options, (t) => check(t, "smollm2-135m-instruct"));
+t.test("Gemma, whose layers slide", options, (t) => check(t, "gemma-3-270m"));

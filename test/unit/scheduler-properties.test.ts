@@ -175,7 +175,10 @@ class World {
         let path = prefixes.slice(0, start + i + 1);
         if (draft !== null) {
           const parent = paths[draft.parents[node]!] ?? prefixes.slice(0, start);
-          path = node === 0 ? prefixes.slice(0, start + 1) : [...parent, this.prefixes_.after(parent.at(-1)!, arrays.tokens[at]!)];
+          path =
+            node === 0
+              ? prefixes.slice(0, start + 1)
+              : [...parent, this.prefixes_.after(parent.at(-1)!, arrays.tokens[at]!)];
           paths[node] = path;
         }
         const position = arrays.positions[at]!;
