@@ -127,7 +127,8 @@ export class ModelDrafter implements Drafter {
     if (this.hitRate_ < leastHitRate && this.drafts_++ % restInterval > 0) return;
     const length = this.text_.length;
     this.guesses_ = [];
-    let from = this.computed_;
+    // The last token runs in any case: what follows it is asked.
+    let from = Math.min(this.computed_, length - 1);
     let chance = 1;
     let node = 0;
     for (let depth = 0; depth < Math.min(maxDepth, tree.maxDepth) && chance >= leastChance; depth++) {

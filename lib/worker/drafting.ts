@@ -4,7 +4,6 @@ import type { SamplingParams } from "../sampling/index.js";
 import type { Sequence } from "../scheduler/index.js";
 import {
   chooseNodes,
-  type DraftRows,
   type DraftStats,
   isHopeless,
   type Likeliest,
@@ -86,8 +85,9 @@ export class Drafting {
     request.observe(at.token, likeliest, at.depth);
   }
 
-  /** The step verified `draft`, and the text went on with `tokens`. */
-  accept(sequence: Sequence, draft: DraftRows | null, tokens: readonly number[]): void {
-    this.requests_.get(sequence.id)?.accept(draft === null ? [] : draft.nodes.slice(1), tokens);
+  /** The step ran these rows of the sequence's draft, and the text went on with `tokens`. */
+  accept(sequence: Sequence, rows: readonly number[], tokens: readonly number[]): void {
+    const nodes = rows.flatMap((row) => (row > 0 ? [sequence.draft?.nodes[row] as number] : []));
+    this.requests_.get(sequence.id)?.accept(nodes, tokens);
   }
 }
