@@ -15,7 +15,8 @@ import { readSharedLines } from "../support/shared-data.js";
 const count = Number(process.env.LUTRA_SPECULATION_PROMPTS ?? 6);
 /** Every combination, as the issue of speculation was closed with; CI asks a part of it. */
 const isFull = count >= 50;
-const tokens = isFull ? 64 : 40;
+const tokens = isFull ? 24 : 40;
+const longest = isFull ? 400 : 1500;
 
 const code = `function total(items) {
   let sum = 0;
@@ -41,7 +42,7 @@ interface Ask {
 function createAsks(): Ask[] {
   const texts = readSharedLines("spec-bench-half.jsonl").map(({ turns }) => (turns as string[])[0]!);
   const sums = readSharedLines("gsm8k-100.jsonl").map(({ question }) => question as string);
-  const shared = [...texts, ...sums].filter((text) => text.length < 1500);
+  const shared = [...texts, ...sums].filter((text) => text.length < longest);
   const step = Math.max(1, Math.floor(shared.length / Math.max(1, count - builtIn.length)));
   const prompts = [...builtIn, ...shared.filter((_, i) => i % step === 0)].slice(0, count);
   const sampled: GenerateOptions[] = [
