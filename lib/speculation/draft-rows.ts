@@ -35,7 +35,7 @@ export function orderRows(tree: DraftTree, chosen: readonly number[]): DraftRows
     rows.depths.push(tree.depths[node] as number);
     rows.branches.push(branch);
     rows.nodes.push(node);
-    children.get(node)?.forEach((child, i) => visit(child, row, i === 0 ? branch : ++branches));
+    for (const [i, child] of (children.get(node) ?? []).entries()) visit(child, row, i === 0 ? branch : ++branches);
   };
   visit(0, -1, 0);
   return rows;

@@ -7,8 +7,8 @@
 export const sources = ["suffix", "recycling", "reader", "jacobi", "draft", "chaos"] as const;
 export type Source = (typeof sources)[number];
 
-/** Levels of confidence of one drafter: 1 … 15; 0 says that it did not propose the node. */
-const bits = 4;
+/** Levels of confidence of one drafter: 1 … 31; 0 says that it did not propose the node. */
+const bits = 5;
 export const maxLevel = 2 ** bits - 1;
 export const maxNodes = 64;
 
@@ -20,8 +20,8 @@ export class DraftTree {
   /** Always before its children; -1 for the root. */
   readonly parents = new Int32Array(maxNodes);
   readonly depths = new Int32Array(maxNodes);
-  /** Four bits a drafter. */
-  readonly evidence = new Uint32Array(maxNodes);
+  /** The level of each drafter, five bits each. */
+  readonly evidence = new Int32Array(maxNodes);
   /** That the text goes on along the path to this node. */
   readonly probability = new Float64Array(maxNodes);
 

@@ -22,7 +22,9 @@ export interface Drafter {
   end?(): void;
 }
 
+export const matchLevels = 8;
+
 /** How long a match is, in levels: 1, 2, 3, 4, 5–8, 9–16, 17–32, more. */
 export function matchLevel(length: number): number {
-  return length <= 4 ? length : length <= 8 ? 5 : length <= 16 ? 6 : length <= 32 ? 7 : 8;
+  return length <= 4 ? length : length <= 8 ? 5 : length <= 16 ? 6 : length <= 32 ? 7 : matchLevels;
 }

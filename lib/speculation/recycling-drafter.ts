@@ -1,71 +1,61 @@
 /**
- * Token Recycling (Luo et al., ACL 2025): what the model once found likely after a token is likely again. A row of
- * the table keeps the best ids after a token, with their probabilities in few levels; it is written from every row that
- * runs, rejected ones too. One table serves all requests of a model: it decides what is tried, never what comes out.
+ * Token Recycling (Luo et al., ACL 2025): what the model once found likely after a token is likely again. The table is
+ * written from every row that runs, rejected ones too. One table serves all requests of a model: it decides what is tried,
+ * never what comes out.
  *
- * The published tree has 80 nodes in fixed places; here a node is proposed where its probability is worth a look.
+ * The published tree has 80 nodes in fixed places; here a node is proposed where its probability is worth a look, and what
+ * was likely after the last two tokens counts more than what was likely after one.
  */
 import type { DraftTree } from "./draft-tree.js";
-import { maxNodes } from "./draft-tree.js";
 import type { Drafter, Likeliest } from "./drafter.js";
+import { pairLevels, type RecycledRows, type RecyclingTable } from "./recycling-table.js";
 
-/** Ids a row keeps. */
-const width = 8;
-/** Upper ends of the probabilities of levels 1, 2, …; the last level has none. */
-const levelEnds = [0.02, 0.05, 0.1, 0.18, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95];
-/** Children of a node deeper in the tree, and how deep. */
+/** Below the root only what may well come is worth a place, and not too deep. */
+const leastDeepLevel = 5;
 const maxDepth = 6;
-const deepWidth = 2;
-
-export class RecyclingTable {
-  private readonly ids_: Int32Array;
-  private readonly levels_: Uint8Array;
-
-  constructor(vocabSize: number) {
-    this.ids_ = new Int32Array(vocabSize * width);
-    this.levels_ = new Uint8Array(vocabSize * width);
-  }
-
-  write(token: number, { ids, logits, offset, count, logSumExp }: Likeliest): void {
-    for (let i = 0; i < width; i++) {
-      const at = token * width + i;
-      this.ids_[at] = i < count ? (ids[offset + i] as number) : 0;
-      this.levels_[at] = i < count ? levelOfProbability(Math.exp((logits[offset + i] as number) - logSumExp)) : 0;
-    }
-  }
-
-  /** visit(token, level) for the first `most` that followed `token`, likeliest first. */
-  visit(token: number, most: number, visit: (next: number, level: number) => void): void {
-    for (let at = token * width; at < token * width + most; at++) {
-      const level = this.levels_[at] as number;
-      if (level > 0) visit(this.ids_[at] as number, level);
-    }
-  }
-}
 
 export class RecyclingDrafter implements Drafter {
   readonly source = "recycling";
-  constructor(private readonly table_: RecyclingTable) {}
+  private readonly table_: RecyclingTable;
+  /** The text's last two tokens. */
+  private last_ = -1;
+  private before_ = -1;
+  /** Tokens of the rows above the one that is observed, by depth; rows come in depth-first order. */
+  private readonly path_: number[] = [];
 
-  push(): void {}
+  constructor(table: RecyclingTable) {
+    this.table_ = table;
+  }
+
+  push(token: number): void {
+    this.before_ = this.last_;
+    this.last_ = token;
+  }
 
   draft(tree: DraftTree): void {
-    for (let node = 0; node < tree.count && tree.count < maxNodes; node++) {
-      const depth = tree.depths[node] as number;
-      if (depth >= maxDepth) continue;
-      this.table_.visit(tree.tokens[node] as number, depth === 0 ? width : deepWidth, (next, level) => {
-        // Below the root only what may well come is worth a place.
-        if (depth === 0 || level >= 5) tree.propose(node, next, this.source, level);
-      });
+    const { table_: table } = this;
+    for (let node = 0; node < tree.count; node++) {
+      if ((tree.depths[node] as number) >= maxDepth) continue;
+      const token = tree.tokens[node] as number;
+      const before = node === 0 ? this.before_ : (tree.tokens[tree.parents[node] as number] as number);
+      const pair = table.findPair(before, token);
+      if (pair >= 0) this.propose(tree, node, { rows: table.pairs, row: pair, levels: pairLevels });
+      this.propose(tree, node, { rows: table.singles, row: token, levels: 0 });
     }
   }
 
-  observe(token: number, likeliest: Likeliest): void {
-    this.table_.write(token, likeliest);
+  observe(token: number, likeliest: Likeliest, depth: number): void {
+    this.path_[depth] = token;
+    this.table_.write(depth === 0 ? this.before_ : (this.path_[depth - 1] as number), token, likeliest);
   }
-}
 
-function levelOfProbability(probability: number): number {
-  const level = levelEnds.findIndex((end) => probability < end);
-  return (level < 0 ? levelEnds.length : level) + 1;
+  private propose(tree: DraftTree, node: number, from: { rows: RecycledRows; row: number; levels: number }): void {
+    const { rows, row, levels } = from;
+    const least = node === 0 ? 1 : leastDeepLevel;
+    for (let at = row * rows.width; at < (row + 1) * rows.width; at++) {
+      const level = rows.levels[at] as number;
+      if (level < least) return;
+      tree.propose(node, rows.ids[at] as number, this.source, level + levels);
+    }
+  }
 }

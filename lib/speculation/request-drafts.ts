@@ -9,7 +9,8 @@ import { DraftTree, levelOf, type Source, sources } from "./draft-tree.js";
 import type { Drafter, Likeliest } from "./drafter.js";
 import { JacobiDrafter } from "./jacobi-drafter.js";
 import { ReaderDrafter } from "./reader-drafter.js";
-import { RecyclingDrafter, RecyclingTable } from "./recycling-drafter.js";
+import { RecyclingDrafter } from "./recycling-drafter.js";
+import { RecyclingTable } from "./recycling-table.js";
 import { SuffixAutomaton } from "./suffix-automaton.js";
 import { SuffixDrafter } from "./suffix-drafter.js";
 
@@ -100,12 +101,12 @@ export class RequestDrafts {
     for (const node of nodes) {
       const accepted = path.includes(node) ? 1 : 0;
       stats.accepted += accepted;
-      sources.forEach((source, index) => {
-        if (levelOf(tree.evidence[node] as number, index) === 0) return;
-        const credit = (stats.perDrafter[source] ??= { drafted: 0, accepted: 0 });
-        credit.drafted++;
-        credit.accepted += accepted;
-      });
+      for (const [index, source] of sources.entries()) {
+        if (levelOf(tree.evidence[node] as number, index) === 0) continue;
+        stats.perDrafter[source] ??= { drafted: 0, accepted: 0 };
+        stats.perDrafter[source].drafted++;
+        stats.perDrafter[source].accepted += accepted;
+      }
     }
   }
 }

@@ -48,7 +48,7 @@ export class SuffixAutomaton {
     }
   }
 
-  /** The longest end of the text with `path` after it that occurred before: its length, and the index of what followed. */
+  /** The longest end of the text with `path` after it that occurs in the text: its length, and the index of what follows. */
   matchWith(path: readonly number[]): { length: number; next: number } {
     let state = this.link_[this.last_] as number;
     let length = Math.max(0, this.length_[state] ?? 0);
@@ -60,9 +60,8 @@ export class SuffixAutomaton {
         length = this.length_[state] as number;
         next = this.edges_.get(state, token);
       }
-      if (next === none) return { length: 0, next: 0 };
-      state = next;
-      length++;
+      length = next === none ? 0 : length + 1;
+      state = Math.max(root, next);
     }
     return { length, next: (this.end_[state] as number) + 1 };
   }
@@ -81,7 +80,9 @@ export class SuffixAutomaton {
     for (; state !== none && this.edges_.get(state, token) === none; state = this.link_[state] as number) {
       this.edges_.set(state, token, current);
     }
-    this.link_[current] = state === none ? root : this.split(state, token);
+    // split() may replace the arrays.
+    const link = state === none ? root : this.split(state, token);
+    this.link_[current] = link;
     this.last_ = current;
   }
 
