@@ -13,14 +13,13 @@ export interface Pair {
 export interface PromptOptions {
   maxTokens: number;
   temperature: number;
-  repetitions: number;
   signal: AbortSignal;
 }
 
+/** One request, answered twice: milliseconds of all tokens after the first, and of the whole. */
 export interface PromptResult {
   category: string;
   tokens: number;
-  /** Medians: milliseconds of all tokens after the first, and of the whole request. */
   plainMs: number;
   draftingMs: number;
   plainTotalMs: number;
@@ -34,37 +33,40 @@ export interface PromptResult {
   isIdentical: boolean;
 }
 
+/** `draftingFirst` changes with every prompt, so that a machine that speeds up or slows down favours nobody. */
 export async function measurePrompt(
   pair: Pair,
   prompt: SpeculationPrompt,
-  options: PromptOptions,
+  options: PromptOptions & { draftingFirst: boolean },
 ): Promise<PromptResult> {
-  const plain: GenerateResult[] = [];
-  const drafting: GenerateResult[] = [];
-  for (let round = 0; round < options.repetitions; round++) {
-    const sides = [
-      async () => plain.push(await ask(pair.plain, prompt, options)),
-      async () => drafting.push(await ask(pair.drafting, prompt, options)),
-    ];
-    // Who goes first changes, so that a machine that speeds up or slows down favours nobody.
-    for (const side of round % 2 === 0 ? sides : sides.reverse()) await side();
-  }
-  const [first, other] = [plain[0] as GenerateResult, drafting.at(-1) as GenerateResult];
-  const medianOf = (results: GenerateResult[], of: (timings: GenerateResult["timings"]) => number) =>
-    median(results.map(({ timings }) => of(timings)));
-  const total = ({ promptMs, predictedMs }: GenerateResult["timings"]) => promptMs + predictedMs;
+  const results = new Map<Model, GenerateResult>();
+  const order = options.draftingFirst ? [pair.drafting, pair.plain] : [pair.plain, pair.drafting];
+  for (const model of order) results.set(model, await ask(model, prompt, options));
+  const [plain, drafting] = [results.get(pair.plain), results.get(pair.drafting)] as [GenerateResult, GenerateResult];
+  const { steps, drafted, accepted } = drafting.speculation;
   return {
     category: prompt.category,
-    tokens: first.tokens.length,
-    plainMs: medianOf(plain, ({ predictedMs }) => predictedMs),
-    draftingMs: medianOf(drafting, ({ predictedMs }) => predictedMs),
-    plainTotalMs: medianOf(plain, total),
-    draftingTotalMs: medianOf(drafting, total),
-    steps: other.speculation.steps,
-    drafted: other.speculation.drafted,
-    accepted: other.speculation.accepted,
-    isLooping: isLooping(first.tokens),
-    isIdentical: [...plain, ...drafting].every(({ tokens }) => tokens.join() === first.tokens.join()),
+    tokens: plain.tokens.length,
+    plainMs: plain.timings.predictedMs,
+    draftingMs: drafting.timings.predictedMs,
+    plainTotalMs: plain.timings.promptMs + plain.timings.predictedMs,
+    draftingTotalMs: drafting.timings.promptMs + drafting.timings.predictedMs,
+    ...{ steps, drafted, accepted },
+    isLooping: isLooping(plain.tokens),
+    isIdentical: plain.tokens.join() === drafting.tokens.join(),
+  };
+}
+
+/** The same prompt in several rounds: medians of the times. */
+export function mergeRounds(rounds: readonly PromptResult[]): PromptResult {
+  const of = (value: (result: PromptResult) => number) => median(rounds.map(value));
+  return {
+    ...(rounds[0] as PromptResult),
+    plainMs: of(({ plainMs }) => plainMs),
+    draftingMs: of(({ draftingMs }) => draftingMs),
+    plainTotalMs: of(({ plainTotalMs }) => plainTotalMs),
+    draftingTotalMs: of(({ draftingTotalMs }) => draftingTotalMs),
+    isIdentical: rounds.every(({ isIdentical }) => isIdentical),
   };
 }
 

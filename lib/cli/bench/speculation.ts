@@ -1,8 +1,10 @@
 /** `lutra bench --speculation`: what drafts gain over plain decoding, on real prompts by category. */
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   builtInPrompts,
   measureCeiling,
   measurePrompt,
+  mergeRounds,
   parsePrompts,
   type PromptResult,
   type SpeculationRow,
@@ -17,6 +19,9 @@ import { baseOf, formatOf, report } from "./report.js";
 
 /** Prompts and answers are shorter, or end there. */
 const contextSize = 4096;
+/** A loaded model that speculates measures its steps while it is idle: 250 ms at most. */
+const probeMs = 300;
+const promptsPerCeiling = 8;
 
 export async function runSpeculation(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   const format = formatOf(flags);
@@ -29,18 +34,23 @@ export async function runSpeculation(flags: BenchFlags, signal: AbortSignal): Pr
   const base = await baseOf(flags);
   const options = { ...techniqueOptions(flags), contextSize, maxSequences: 1 };
   await using plain = await openModel(flags, { ...options, speculation: "off" }, signal);
-  await using drafting = await openModel(flags, options, signal);
   const { threads } = plain.info;
-  const results: PromptResult[] = [];
+  const rounds: PromptResult[][] = prompts.map(() => []);
   const ceilings: number[] = [];
-  for (const [i, prompt] of prompts.entries()) {
-    ceilings.push(measureCeiling(threads, 1));
-    const asked = { maxTokens, temperature: flags.temp, repetitions: flags.repetitions, signal };
-    const label = `${prompt.category} ${i + 1}/${prompts.length}`;
-    const result = await spin(label, () => measurePrompt({ plain, drafting }, prompt, asked));
-    if (format !== "md") note(`${label}: ${(result.plainMs / result.draftingMs).toFixed(2)} ×`);
-    results.push(result);
+  for (let round = 0; round < flags.repetitions; round++) {
+    // A new one each round: the last one remembers what it said.
+    await using drafting = await openModel(flags, options, signal);
+    await sleep(probeMs, undefined, { signal });
+    for (const [i, prompt] of prompts.entries()) {
+      if (i % promptsPerCeiling === 0) ceilings.push(measureCeiling(threads, 1));
+      const asked = { maxTokens, temperature: flags.temp, signal, draftingFirst: (i + round) % 2 === 1 };
+      const label = `${prompt.category} ${i + 1}/${prompts.length}, round ${round + 1}`;
+      const result = await spin(label, () => measurePrompt({ plain, drafting }, prompt, asked));
+      if (format !== "md") note(`${label}: ${(result.plainMs / result.draftingMs).toFixed(2)} ×`);
+      rounds[i]?.push(result);
+    }
   }
+  const results = rounds.map(mergeRounds);
   const rows = speculationRows({ results, maxTokens, threads, ceilings });
   await report(rows, { format, model: plain, base, toMarkdown: speculationTable });
 }
