@@ -74,7 +74,7 @@ class Engine {
   bool aborted(const Step& step) const;
 
   base::Status run_head(const Step& step, uint32_t wanted);
-  bool screen_row(const Step& step, uint32_t w);
+  bool screen_rows(const Step& step, uint32_t begin, uint32_t n);
   float sum_of_slices() const;
   void reduce_row(const Step& step, uint32_t w, uint32_t row, float* logits);
 
