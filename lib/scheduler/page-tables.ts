@@ -153,7 +153,7 @@ export class PageTables {
     const begin = table * this.stride_;
     this.entries.set(this.pagesOf(sequence).subarray(0, firstPage), begin);
     for (let index = firstPage; index < endPage; index++) {
-      const page = this.allocate(index > firstPage ? this.pageAt(table, index - 1) : -1);
+      const page = this.allocate(-1, true);
       if (page < 0) {
         this.closeBranch(table, firstPage, index);
         return false;
@@ -195,10 +195,10 @@ export class PageTables {
   }
 
   /** A page that is free, or freed from the tree; -1 when sequences hold all. */
-  private allocate(last: number): number {
-    const page = this.pool.take(last);
+  private allocate(last: number, forSoon = false): number {
+    const page = this.pool.take(last, forSoon);
     if (page >= 0 || !this.tree_.evict()) return page;
-    return this.pool.take(last);
+    return this.pool.take(last, forSoon);
   }
 
   /** The page becomes number `index` of the sequence, in place of one it has, or after its last. */

@@ -34,6 +34,7 @@ export class StepBuilder {
   /** The sequence's next `rows` tokens. */
   add(sequence: Sequence, rows: number): void {
     const { step } = this;
+    sequence.draft = null;
     const { tokens, positions, sequences, wants, targets } = this.arrays;
     const start = sequence.computed;
     const { wanted: kind } = sequence;
@@ -58,15 +59,12 @@ export class StepBuilder {
 
   /**
    * The sequence's last token and its draft; a branch for which there is no page is left out, with what hangs on it. False
-   * when there are no pages even for the main path; nothing was added then, and the sequence has no draft any more.
+   * when there are no pages even for the main path; nothing was added then.
    */
   addDraft(sequence: Sequence, draft: DraftRows): boolean {
     const start = sequence.computed;
     const { branches, depths } = draft;
-    if (!this.tables_.grow(sequence, sequence.length + (depths[branches.lastIndexOf(0)] as number))) {
-      sequence.draft = null;
-      return false;
-    }
+    if (!this.tables_.grow(sequence, sequence.length + (depths[branches.lastIndexOf(0)] as number))) return false;
     const first = this.step.shape.rows;
     const rowOf: number[] = [];
     let table = sequence.slot;

@@ -6,6 +6,8 @@
 /** Weight of the newest step in its own entry; and in all, since a machine that slows down does so at every width. */
 const learning = 0.15;
 const drift = 0.05;
+/** Every step takes the entries it says nothing of so much nearer to the guess: a bad measurement is tried again some time. */
+const forgetting = 0.004;
 /** A step that the system interrupted says nothing. */
 const largestRatio = 1.5;
 /** Of t(1), what a further row adds before anything was measured (SmolLM2, two threads). */
@@ -39,6 +41,7 @@ export class StepCurve {
     const ratio = Math.min(largestRatio, Math.max(1 / largestRatio, ms / (this.ms_[rows] as number)));
     this.scale(ratio ** drift);
     this.ms_[rows] = (this.ms_[rows] as number) * ratio ** learning;
+    this.forget(rows);
   }
 
   /** Whether it is more than a guess. */
@@ -64,6 +67,14 @@ export class StepCurve {
     if (below > 0) this.interpolate(below, rows);
     if (above < this.ms_.length) this.interpolate(rows, above);
     else this.extrapolate(below, rows);
+  }
+
+  private forget(rows: number): void {
+    const unit = (this.ms_[rows] as number) / (1 + guessedSlope * (rows - 1));
+    for (let n = 1; n < this.ms_.length; n++) {
+      const ms = this.ms_[n] as number;
+      if (n !== rows) this.ms_[n] = ms + forgetting * (unit * (1 + guessedSlope * (n - 1)) - ms);
+    }
   }
 
   private interpolate(from: number, to: number): void {

@@ -7,7 +7,7 @@ import type { DraftTree } from "./draft-tree.js";
 import type { Drafter } from "./drafter.js";
 
 /** Tries a step to add a node; each hits a full or shallow tree now and then. */
-const tries = 40;
+const tries = 20;
 
 export class ChaosDrafter implements Drafter {
   readonly source = "chaos";

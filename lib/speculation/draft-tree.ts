@@ -14,7 +14,8 @@ export const maxNodes = 64;
 
 export class DraftTree {
   count = 0;
-  private maxDepth_ = 0;
+  /** Nothing deeper is taken. */
+  maxDepth = 0;
   readonly tokens = new Int32Array(maxNodes);
   /** Always before its children; -1 for the root. */
   readonly parents = new Int32Array(maxNodes);
@@ -27,7 +28,7 @@ export class DraftTree {
   /** Empties it down to the root: `token`, the text's last. Nothing deeper than `maxDepth` will be taken. */
   start(token: number, maxDepth: number): void {
     this.count = 1;
-    this.maxDepth_ = maxDepth;
+    this.maxDepth = maxDepth;
     this.tokens[0] = token;
     this.parents[0] = -1;
     this.depths[0] = 0;
@@ -59,7 +60,7 @@ export class DraftTree {
   propose(parent: number, token: number, source: Source, level: number): number {
     let node = this.find(parent, token);
     if (node < 0) {
-      if (this.count === maxNodes || (this.depths[parent] as number) >= this.maxDepth_) return -1;
+      if (this.count === maxNodes || (this.depths[parent] as number) >= this.maxDepth) return -1;
       node = this.count++;
       this.tokens[node] = token;
       this.parents[node] = parent;

@@ -18,6 +18,8 @@ export interface Drafter {
   draft(tree: DraftTree): void;
   /** The row of `token` ran, accepted or not; it stood `depth` after the step's first row of its sequence. */
   observe?(token: number, likeliest: Likeliest, depth: number): void;
+  /** The request is over. */
+  end?(): void;
 }
 
 export const matchLevels = 8;

@@ -84,6 +84,10 @@ export class RequestDrafts {
     for (const token of tokens) this.push(token);
   }
 
+  end(): void {
+    for (const drafter of this.drafters_) drafter.end?.();
+  }
+
   private push(token: number): void {
     this.last_ = token;
     for (const drafter of this.drafters_) drafter.push(token);

@@ -1,10 +1,9 @@
 /** Speculation in the engine's worker: what each generating request drafts, what of it a step verifies, what came of it. */
 import type { StepArrays } from "../binding/native.js";
+import type { SamplingParams } from "../sampling/index.js";
 import type { Sequence } from "../scheduler/index.js";
 import {
   chooseNodes,
-  type Drafter,
-  type DraftRows,
   type DraftStats,
   isHopeless,
   type Likeliest,
@@ -12,6 +11,7 @@ import {
   RequestDrafts,
   type SharedDrafts,
 } from "../speculation/index.js";
+import type { DraftModel } from "./draft-model.js";
 
 /** Likeliest tokens of a row that the drafters keep. */
 export const keptCandidates = 8;
@@ -19,6 +19,7 @@ export const keptCandidates = 8;
 export class Drafting {
   private readonly shared_: SharedDrafts;
   private readonly maxNodes_: number;
+  private readonly model_: DraftModel | undefined;
   private readonly requests_ = new Map<number, RequestDrafts>();
   private readonly likeliest_: Likeliest = {
     ids: new Int32Array(0),
@@ -29,21 +30,24 @@ export class Drafting {
   };
 
   /** `maxNodes`: of one request. */
-  constructor(shared: SharedDrafts, maxNodes: number) {
+  constructor(shared: SharedDrafts, maxNodes: number, model?: DraftModel) {
     this.shared_ = shared;
+    this.model_ = model;
     this.maxNodes_ = maxNodes;
   }
 
-  begin(sequence: Sequence, extra: readonly Drafter[] = []): void {
+  begin(sequence: Sequence, params: SamplingParams): void {
     const known = sequence.tokens.subarray(0, sequence.length);
-    this.requests_.set(sequence.id, new RequestDrafts(this.shared_, known, extra));
+    const model = this.model_?.follow(params);
+    this.requests_.set(sequence.id, new RequestDrafts(this.shared_, known, model === undefined ? [] : [model]));
   }
 
   /** What speculation did for the request, which is over; undefined when it was not begun. */
   end(sequence: Sequence): DraftStats | undefined {
-    const stats = this.requests_.get(sequence.id)?.stats;
+    const request = this.requests_.get(sequence.id);
+    request?.end();
     this.requests_.delete(sequence.id);
-    return stats;
+    return request?.stats;
   }
 
   /** Gives every sequence its draft, or none; see PlanDrafts. */
@@ -81,8 +85,9 @@ export class Drafting {
     request.observe(at.token, likeliest, at.depth);
   }
 
-  /** The step verified `draft`, and the text went on with `tokens`. */
-  accept(sequence: Sequence, draft: DraftRows | null, tokens: readonly number[]): void {
-    this.requests_.get(sequence.id)?.accept(draft === null ? [] : draft.nodes.slice(1), tokens);
+  /** The step ran these rows of the sequence's draft, and the text went on with `tokens`. */
+  accept(sequence: Sequence, rows: readonly number[], tokens: readonly number[]): void {
+    const nodes = rows.flatMap((row) => (row > 0 ? [sequence.draft?.nodes[row] as number] : []));
+    this.requests_.get(sequence.id)?.accept(nodes, tokens);
   }
 }

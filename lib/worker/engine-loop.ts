@@ -5,15 +5,14 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
-import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
 import type { Drafting } from "./drafting.js";
-import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
-import { Scoring } from "./scoring.js";
+import { ReaderPace } from "./reader-pace.js";
+import { type LiveRequest, StepAnswers } from "./step-answers.js";
 import { StepProbe } from "./step-probe.js";
 import { StepRows } from "./step-rows.js";
 import { Verifier } from "./verifier.js";
@@ -38,13 +37,6 @@ export interface EngineLoopOptions {
   release: () => void;
 }
 
-interface LiveRequest {
-  id: number;
-  slot: number;
-  sequence: Sequence;
-  work: Work;
-}
-
 export class EngineLoop {
   private readonly options_: EngineLoopOptions;
   private readonly scheduler_: Scheduler;
@@ -55,7 +47,8 @@ export class EngineLoop {
   private stopped_ = false;
   private readonly rows_: StepRows;
   private readonly pages_: PageTransfer;
-  private readonly verifier_: Verifier;
+  private readonly answers_: StepAnswers;
+  private readonly pace_: ReaderPace;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
@@ -66,7 +59,19 @@ export class EngineLoop {
     this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
       source.binding.engineLogits(engine, w, out);
     });
-    this.verifier_ = new Verifier(options.scheduler, this.rows_, options.drafting);
+    this.pace_ = new ReaderPace(options.scheduler, options.control);
+    this.answers_ = new StepAnswers({
+      scheduler: options.scheduler,
+      verifier: new Verifier(options.scheduler, this.rows_, options.drafting),
+      dim: options.dim,
+      requestOf: (sequence) => this.bySequence_.get(sequence.id),
+      enqueue: (id, slot, work) => this.enqueue(id, slot, work),
+      pace: (request) => this.paceReader(request),
+      finish: (request, work, reason) => this.finish(request, work, reason),
+      forget: (request) => this.forget(request),
+      fail: (id, error) => this.fail(id, error),
+      post: (message) => this.post(message),
+    });
   }
 
   serve(): void {
@@ -170,7 +175,7 @@ export class EngineLoop {
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
     this.bySequence_.set(sequence.id, request);
-    if (work instanceof Generation) this.options_.drafting?.begin(sequence);
+    if (work instanceof Generation) this.options_.drafting?.begin(sequence, work.params);
   }
 
   /** Ends the requests whose abort flag is set. Returns how many. */
@@ -202,15 +207,7 @@ export class EngineLoop {
     }
     this.scheduler_.commit(performance.now() - started);
     Atomics.add(this.control_, header.steps, 1);
-    this.reportPrompts(step);
-    this.advanceEmbeddings(step);
-    for (let w = 0; w < step.wanted.length; w++) {
-      const { sequence, position, draft } = step.wanted[w] as Step["wanted"][number];
-      const request = this.bySequence_.get(sequence.id);
-      if (request === undefined || draft > 0) continue;
-      if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
-      else if (request.work instanceof Generation) this.advance(request, request.work, step, w);
-    }
+    this.answers_.give(step);
   }
 
   /** Sends what is asked for and all in the cache; false when there was nothing. */
@@ -232,75 +229,8 @@ export class EngineLoop {
     return sent;
   }
 
-  private advance(request: LiveRequest, work: Generation, step: Step, first: number): void {
-    try {
-      const end = this.verifier_.verify(request.sequence, work, step, first);
-      if (end === null) this.paceReader(request);
-      else this.finish(request, work, end);
-    } catch (thrown) {
-      this.fail(request.id, toLutraError(thrown));
-    }
-  }
-
-  private advanceScoring(request: LiveRequest, work: Scoring, w: number, position: number): void {
-    const { targetLogits, logSumExp } = this.scheduler_.arrays;
-    try {
-      work.accept(targetLogits[w] as number, logSumExp[w] as number);
-      if (position < request.sequence.length - 2) return;
-      this.forget(request);
-      if (++work.window < work.windows.length) this.enqueue(request.id, request.slot, work);
-      else this.post({ type: "scored", id: request.id, summary: work.summary() });
-    } catch (thrown) {
-      this.fail(request.id, toLutraError(thrown));
-    }
-  }
-
-  private advanceEmbeddings(step: Step): void {
-    let begin = 0;
-    for (const { sequence, start, rows, hidden } of step.spans) {
-      const end = begin + hidden * this.options_.dim;
-      const states = this.scheduler_.arrays.hidden.subarray(begin, end);
-      begin = end;
-      const request = this.bySequence_.get(sequence.id);
-      if (hidden === 0 || !(request?.work instanceof Embedding)) continue;
-      try {
-        if (!request.work.add(states, start + rows - hidden)) continue;
-        const reply = request.work.result();
-        this.forget(request);
-        this.post(reply);
-      } catch (thrown) {
-        this.fail(request.id, toLutraError(thrown));
-      }
-    }
-  }
-
-  private reportPrompts(step: Step): void {
-    for (const { sequence } of step.spans) {
-      const request = this.bySequence_.get(sequence.id);
-      if (!(request?.work instanceof Generation) || !request.work.reportProgress) continue;
-      if (sequence.length > sequence.promptLength) continue;
-      const { computed: processedTokens, promptLength: totalTokens } = sequence;
-      this.post({ type: "prompt-progress", id: request.id, processedTokens, totalTokens });
-    }
-  }
-
-  /** Pauses a sequence whose reader is too far behind, and lets one go on whose reader has caught up. */
-  private paceReader(request: LiveRequest): void {
-    if (!(request.work instanceof Generation)) return;
-    const { slot, sequence } = request;
-    const sent = request.work.sentTokens;
-    const unread = (): number => sent - Atomics.load(this.control_, slotIndex(slot, slotWord.consumed));
-    if (!sequence.paused) {
-      if (unread() <= limits.maxUnreadTokens || this.flag(slot, slotWord.unbounded)) return;
-      // The flag goes up before the last look at the counter: either we see what main took, or main sees the flag.
-      this.setPaused(request, true);
-    }
-    if (unread() <= limits.maxUnreadTokens / 2 || this.flag(slot, slotWord.unbounded)) this.setPaused(request, false);
-  }
-
-  private setPaused(request: LiveRequest, paused: boolean): void {
-    Atomics.store(this.control_, slotIndex(request.slot, slotWord.paused), paused ? 1 : 0);
-    this.scheduler_.setPaused(request.sequence.id, paused);
+  private paceReader({ sequence, slot, work }: LiveRequest): void {
+    if (work instanceof Generation) this.pace_.keep(sequence, slot, work.sentTokens);
   }
 
   private finish(request: LiveRequest, work: Generation, reason: "stop" | "length" | "abort"): void {

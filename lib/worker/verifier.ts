@@ -39,7 +39,7 @@ export class Verifier {
       this.scheduler_.accept(sequence, next);
       row = next;
     }
-    this.drafting_?.accept(sequence, draft, picked);
+    this.drafting_?.accept(sequence, [...ran.keys()], picked);
     return end;
   }
 
