@@ -162,8 +162,10 @@ const asks = [
   [sqlText, "sql", 'Rename the column "name" to "title" and give the complete file.'],
 ];
 
-/** `completion` ends where the file begins again, for a model that completes texts only. */
-export const editingPrompts = asks.map(([file, language, ask], i) => {
-  const text = `${ask}\n\n\`\`\`${language}\n${file}\n\`\`\``;
-  return { id: `editing-${i}`, category: "editing", text, completion: `${text}\n\nThe file:\n\n\`\`\`${language}\n` };
-});
+/** `begin`: how the answer begins, so that a small model gives the file and does not talk about it. */
+export const editingPrompts = asks.map(([file, language, ask], i) => ({
+  id: `editing-${i}`,
+  category: "editing",
+  text: `\`\`\`${language}\n${file}\n\`\`\`\n\n${ask}`,
+  begin: `Here is the complete ${language === "text" ? "text" : "file"}:\n\n\`\`\`${language}\n`,
+}));

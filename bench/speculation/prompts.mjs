@@ -11,7 +11,7 @@ export const categories = ["chat", "translation", "summarization", "qa", "math",
 /** Categories of Spec-Bench that have another name here; the eight of MT-Bench are all "chat". */
 const renamed = { translation: "translation", summarization: "summarization", qa: "qa", math_reasoning: "math", rag: "retrieval" };
 
-/** At most `most` prompts of each category, spread over the files: { id, category, text, completion? }. */
+/** At most `most` prompts of each category, spread over the files: { id, category, text, begin? }; `begin` is how the answer begins. */
 export function readPrompts(most) {
   const specBench = readLines("data/spec-bench-half.jsonl").map(({ question_id, category, turns }) => ({
     id: `spec-bench-${question_id}`,

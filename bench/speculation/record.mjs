@@ -2,7 +2,8 @@
  * Records traces for replay.mjs: what a model answers greedily to the prompts, with the eight likeliest tokens at every
  * position. One line of JSON an answer, in build/traces/<model>.ndjson.
  *
- *   node bench/speculation/record.mjs [--model NAME|PATH] [--prompts 12] [--tokens 160] [--threads 2] [--out FILE]
+ *   node bench/speculation/record.mjs [--model NAME|PATH] [--prompts 12] [--categories chat,…] [--tokens 160] [--threads 2]
+ *     [--out FILE]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -10,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { renderChat } from "../../dist/esm/chat/index.js";
 import { loadModel } from "../../dist/esm/index.js";
-import { readPrompts } from "./prompts.mjs";
+import { categories, readPrompts } from "./prompts.mjs";
 
 const kept = 8;
 /** Streams at a time: an answer does not depend on its neighbours, bit for bit. */
@@ -20,6 +21,7 @@ const { values: flags } = parseArgs({
   options: {
     model: { type: "string", default: "smollm2-135m-instruct" },
     prompts: { type: "string", default: "12" },
+    categories: { type: "string", default: categories.join(",") },
     tokens: { type: "string", default: "160" },
     threads: { type: "string", default: "2" },
     out: { type: "string" },
@@ -30,7 +32,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const model = await loadModel(flags.model, { threads: Number(flags.threads), maxSequences: streams });
 const name = basename(flags.model, ".gguf");
 const out = flags.out ?? join(root, "build", "traces", `${name}.ndjson`);
-const prompts = readPrompts(Number(flags.prompts));
+const wanted = flags.categories.split(",");
+const prompts = readPrompts(Number(flags.prompts)).filter(({ category }) => wanted.includes(category));
 const traces = [];
 let next = 0;
 await Promise.all(
@@ -46,12 +49,12 @@ writeFileSync(out, traces.map((trace) => `${JSON.stringify(trace)}\n`).join(""))
 console.log(`${traces.length} traces, ${traces.filter(({ loops }) => loops).length} of them loop: ${out}`);
 await model.dispose();
 
-async function record({ id, category, text, completion }) {
+async function record({ id, category, text, begin = "" }) {
   const template = model.info.chatTemplate;
   const prompt =
     template === null
-      ? model.tokenize(completion ?? `${text}\n\n`)
-      : model.tokenize(renderChat(template, [{ role: "user", content: text }]), { parseSpecial: true });
+      ? model.tokenize(`${text}\n\n${begin}`)
+      : model.tokenize(renderChat(template, [{ role: "user", content: text }]) + begin, { parseSpecial: true });
   const options = { temperature: 0, maxTokens: Number(flags.tokens), logprobs: kept };
   const { tokens, logprobs } = await model.generate(prompt, options);
   return {

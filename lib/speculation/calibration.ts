@@ -2,8 +2,9 @@
  * How often a node comes true, by the evidence of the drafters that proposed it. Every node whose parent came true counts,
  * whether it was verified or not.
  *
- * Two learners: a weight for each drafter's level, all weights of a node added up as log-odds (so that evidence never seen
- * together is judged by its parts), and above it a table of hits by the whole evidence, which forgets slowly.
+ * Two learners serve all requests: a weight for each drafter's level, all weights of a node added up as log-odds (so that
+ * evidence never seen together is judged by its parts), and above it a table of hits by the whole evidence, which forgets
+ * slowly. A third is the request's own: the log-odds by which its drafts come true more often than others' do.
  */
 import { type DraftTree, levelOf, maxLevel, maxNodes, type Source, sources } from "./draft-tree.js";
 
@@ -12,6 +13,11 @@ const forgetting = 1 / 512;
 /** Observations that the sum of the weights counts for. */
 const priorWeight = 8;
 const learningRate = 0.02;
+/** A request is trusted less until it has shown what its drafts are worth: a short answer has no time to make up a loss. */
+export const firstBias = -0.2;
+const biasRate = 0.1;
+/** Nodes that teach the bias; the many that hardly ever come true would drown the others. */
+const leastTaught = 0.2;
 /** Log-odds of a node of which nothing is known: a drafter's weight is what it says beyond that. */
 const base = -2.2;
 /** Entries of the table, a power of two. Evidence that meets a taken one takes its place. */
@@ -51,13 +57,13 @@ export class Calibration {
    * Sets the probability of every node of the tree. Those of a node's children never add up to more than its own: the
    * likeliest keeps what it has, the others share the rest.
    */
-  rate(tree: DraftTree): void {
+  rate(tree: DraftTree, bias: number): void {
     const { probability, parents, evidence, count } = tree;
     const sums = this.sums_.fill(0, 0, count);
     const likeliest = this.likeliest_.fill(0, 0, count);
     for (let node = 1; node < count; node++) {
       const parent = parents[node] as number;
-      const chance = this.chance(evidence[node] as number);
+      const chance = biased(this.chance(evidence[node] as number), bias);
       probability[node] = chance;
       sums[parent] = (sums[parent] as number) + chance;
       const rival = likeliest[parent] as number;
@@ -81,19 +87,27 @@ export class Calibration {
     }
   }
 
-  /** The text went on with `tokens` after the root: every child of a node on that path was right or wrong. */
-  learn(tree: DraftTree, tokens: ArrayLike<number>): void {
+  /**
+   * The text went on with `tokens` after the root: every child of a node on that path was right or wrong. Returns the
+   * request's new bias.
+   */
+  learn(tree: DraftTree, tokens: ArrayLike<number>, bias: number): number {
+    let newBias = bias;
     let parent = 0;
     for (let i = 0; i < tokens.length && parent >= 0; i++) {
       let next = -1;
       for (let node = parent + 1; node < tree.count; node++) {
         if (tree.parents[node] !== parent) continue;
-        const hit = tree.tokens[node] === tokens[i];
-        this.count(tree.evidence[node] as number, hit ? 1 : 0);
-        if (hit) next = node;
+        const evidence = tree.evidence[node] as number;
+        const hit = tree.tokens[node] === tokens[i] ? 1 : 0;
+        const chance = biased(this.chance(evidence), newBias);
+        if (chance > leastTaught) newBias += biasRate * (hit - chance);
+        this.count(evidence, hit);
+        if (hit === 1) next = node;
       }
       parent = next;
     }
+    return newBias;
   }
 
   private chance(evidence: number): number {
@@ -127,6 +141,11 @@ export class Calibration {
     this.hits_[entry] = (this.hits_[entry] as number) * (1 - forgetting) + hit;
     this.counts_[entry] = (this.counts_[entry] as number) * (1 - forgetting) + 1;
   }
+}
+
+/** The chance with so much added to its log-odds. */
+function biased(chance: number, bias: number): number {
+  return chance / (chance + (1 - chance) * Math.exp(-bias));
 }
 
 function entryOf(evidence: number): number {

@@ -3,7 +3,7 @@
  * costs what the step-time curve says: rows are added, likeliest first over all requests of the step, up to the best rate
  * of tokens a millisecond. Where the batch uses the machine already, no row is worth it.
  */
-import type { DraftTree } from "./draft-tree.js";
+import { type DraftTree, maxNodes } from "./draft-tree.js";
 
 /** Milliseconds of a step of so many rows. */
 export type StepTime = (rows: number) => number;
@@ -12,6 +12,10 @@ export type StepTime = (rows: number) => number;
 const branchCost = 0.03;
 /** A better rate that is not better by this much is within what the curve is wrong by. */
 const leastGain = 1.01;
+/** Nodes that would pay only if a row cost nothing. */
+const leastWorth = 0.02;
+/** Of the tree at hand: every node's worth, and its likeliest child. */
+const scratch = { worths: new Float64Array(maxNodes), likeliest: new Int32Array(maxNodes) };
 
 export interface ChoiceOptions {
   /** Nodes at most, of all trees and of one. */
@@ -33,7 +37,7 @@ interface Candidate {
 export function chooseNodes(trees: readonly DraftTree[], time: StepTime, options: ChoiceOptions): number[][] {
   const { most, mostOfTree, isForced } = options;
   const chosen: number[][] = trees.map(() => []);
-  const candidates = trees.flatMap((tree, index) => candidatesOf(tree, index).slice(0, mostOfTree));
+  const candidates = trees.flatMap((tree, index) => candidatesOf(tree, index, isForced).slice(0, mostOfTree));
   candidates.sort(byWorth);
   const best = isForced
     ? Math.min(most, candidates.length)
@@ -67,22 +71,24 @@ export function isHopeless(rows: number, time: StepTime): boolean {
   return [1, 3, 7].every((more) => (rows + more) / time(rows + more) <= rate);
 }
 
-/** Worth falls along every path, so that no node stands before its parent. */
-function candidatesOf(tree: DraftTree, index: number): Candidate[] {
-  const worths = new Float64Array(tree.count).fill(1);
-  const likeliest = new Int32Array(tree.count).fill(-1);
-  for (let node = 1; node < tree.count; node++) {
-    const parent = tree.parents[node] as number;
+/** Worth falls along every path, so that no node stands before its parent. Without hopeless nodes, unless all are forced. */
+function candidatesOf(tree: DraftTree, index: number, isForced: boolean): Candidate[] {
+  const { parents, probability, count } = tree;
+  const likeliest = scratch.likeliest.fill(-1, 0, count);
+  for (let node = 1; node < count; node++) {
+    const parent = parents[node] as number;
     const rival = likeliest[parent] as number;
-    if (rival < 0 || (tree.probability[node] as number) > (tree.probability[rival] as number)) likeliest[parent] = node;
+    if (rival < 0 || (probability[node] as number) > (probability[rival] as number)) likeliest[parent] = node;
   }
+  const { worths } = scratch;
+  worths[0] = 1;
   const candidates: Candidate[] = [];
-  for (let node = 1; node < tree.count; node++) {
-    const parent = tree.parents[node] as number;
+  for (let node = 1; node < count; node++) {
+    const parent = parents[node] as number;
     const cost = likeliest[parent] === node ? 0 : branchCost;
-    const worth = Math.min(worths[parent] as number, (tree.probability[node] as number) - cost);
+    const worth = Math.min(worths[parent] as number, (probability[node] as number) - cost);
     worths[node] = worth;
-    candidates.push({ tree: index, node, worth });
+    if (isForced || worth >= leastWorth) candidates.push({ tree: index, node, worth });
   }
   return candidates.sort(byWorth);
 }

@@ -10,7 +10,8 @@ import type { DraftTree } from "./draft-tree.js";
 import type { Drafter, Likeliest } from "./drafter.js";
 import { pairLevels, type RecycledRows, type RecyclingTable } from "./recycling-table.js";
 
-/** Below the root only what may well come is worth a place, and not too deep. */
+/** What nearly never comes is not worth a place; below the root only what may well come is, and not too deep. */
+const leastLevel = 2;
 const leastDeepLevel = 5;
 const maxDepth = 6;
 
@@ -51,7 +52,7 @@ export class RecyclingDrafter implements Drafter {
 
   private propose(tree: DraftTree, node: number, from: { rows: RecycledRows; row: number; levels: number }): void {
     const { rows, row, levels } = from;
-    const least = node === 0 ? 1 : leastDeepLevel;
+    const least = node === 0 ? leastLevel : leastDeepLevel;
     for (let at = row * rows.width; at < (row + 1) * rows.width; at++) {
       const level = rows.levels[at] as number;
       if (level < least) return;

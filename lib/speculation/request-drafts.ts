@@ -3,7 +3,7 @@
  * request goes propose() → a choice of nodes runs → observe() for each row that ran → accept() with what the text went on
  * with. What the drafters say decides what is tried, never what comes out.
  */
-import { Calibration } from "./calibration.js";
+import { Calibration, firstBias } from "./calibration.js";
 import { ChaosDrafter } from "./chaos-drafter.js";
 import { DraftTree, levelOf, type Source, sources } from "./draft-tree.js";
 import type { Drafter, Likeliest } from "./drafter.js";
@@ -50,6 +50,8 @@ export class RequestDrafts {
   private readonly shared_: SharedDrafts;
   private readonly drafters_: Drafter[];
   private last_ = -1;
+  /** How much more often its drafts come true than the calibration says, as log-odds. */
+  private bias_ = firstBias;
 
   constructor(shared: SharedDrafts, prompt: ArrayLike<number>, extra: readonly Drafter[] = []) {
     this.shared_ = shared;
@@ -62,7 +64,7 @@ export class RequestDrafts {
   propose(maxDepth: number): void {
     this.tree.start(this.last_, maxDepth);
     for (const drafter of this.drafters_) drafter.draft(this.tree);
-    this.shared_.calibration.rate(this.tree);
+    this.shared_.calibration.rate(this.tree, this.bias_);
   }
 
   /** Nothing is proposed this step. */
@@ -77,7 +79,7 @@ export class RequestDrafts {
 
   /** The step ran these nodes, and the text went on with `tokens`: drafts that came true, and the token after them. */
   accept(nodes: readonly number[], tokens: readonly number[]): void {
-    this.shared_.calibration.learn(this.tree, tokens);
+    this.bias_ = this.shared_.calibration.learn(this.tree, tokens, this.bias_);
     this.count(nodes, tokens);
     for (const token of tokens) this.push(token);
   }
