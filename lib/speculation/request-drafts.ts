@@ -14,6 +14,10 @@ import { RecyclingTable } from "./recycling-table.js";
 import { SuffixAutomaton } from "./suffix-automaton.js";
 import { SuffixDrafter } from "./suffix-drafter.js";
 
+/** A text that has given nothing to draft for so many steps is asked one step of so many, which costs less than it may miss. */
+const patience = 12;
+const restInterval = 3;
+
 /** What all requests of a model share: knowledge of the model, not of what anybody wrote. */
 export class SharedDrafts {
   readonly calibration = new Calibration();
@@ -50,6 +54,8 @@ export class RequestDrafts {
   private readonly shared_: SharedDrafts;
   private readonly drafters_: Drafter[];
   private last_ = -1;
+  /** Steps since one of its drafts was thought worth a row. */
+  private barren_ = 0;
   /** How much more often its drafts come true than the calibration says, as log-odds. */
   private bias_ = firstBias;
 
@@ -62,6 +68,7 @@ export class RequestDrafts {
 
   /** Fills the tree with what may follow, at most `maxDepth` tokens, and rates it. */
   propose(maxDepth: number): void {
+    if (++this.barren_ > patience && this.barren_ % restInterval !== 0 && !this.shared_.isForced) return this.skip();
     this.tree.start(this.last_, maxDepth);
     for (const drafter of this.drafters_) drafter.draft(this.tree);
     this.shared_.calibration.rate(this.tree, this.bias_);
@@ -81,7 +88,10 @@ export class RequestDrafts {
   accept(nodes: readonly number[], tokens: readonly number[]): void {
     this.bias_ = this.shared_.calibration.learn(this.tree, tokens, this.bias_);
     this.count(nodes, tokens);
+    if (nodes.length > 0) this.barren_ = 0;
     for (const token of tokens) this.push(token);
+    // A step that nothing is proposed for has nothing to learn from.
+    this.skip();
   }
 
   end(): void {
