@@ -85,9 +85,12 @@ export class Drafting {
     request.observe(at.token, likeliest, at.depth);
   }
 
-  /** The step ran these rows of the sequence's draft, and the text went on with `tokens`. */
-  accept(sequence: Sequence, rows: readonly number[], tokens: readonly number[]): void {
-    const nodes = rows.flatMap((row) => (row > 0 ? [sequence.draft?.nodes[row] as number] : []));
+  /** The step ran the rows of the sequence's draft that `ran` has entries for; the text went on with `tokens`. */
+  accept(sequence: Sequence, ran: readonly number[], tokens: readonly number[]): void {
+    const nodes: number[] = [];
+    ran.forEach((_, row) => {
+      if (row > 0) nodes.push(sequence.draft?.nodes[row] as number);
+    });
     this.requests_.get(sequence.id)?.accept(nodes, tokens);
   }
 }

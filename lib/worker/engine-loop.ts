@@ -3,6 +3,7 @@
  * step, run it natively, hand its rows to their requests. When nothing can run, return to the event loop and sleep until
  * a message comes. No promise is created per step.
  */
+import { performance } from "node:perf_hooks";
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";

@@ -1,4 +1,5 @@
 /** One generating request in the worker: sampling, the end of its text, and the parts it sends. */
+import { performance } from "node:perf_hooks";
 import type { NativeBinding, NativeVocab } from "../binding/native.js";
 import {
   type Candidates,

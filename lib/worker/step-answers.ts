@@ -36,8 +36,10 @@ export class StepAnswers {
 
   /** The step has run and is committed. */
   give(step: Step): void {
-    this.reportPrompts(step);
-    this.advanceEmbeddings(step);
+    if (step.shape.rows > step.decodeRows) {
+      this.reportPrompts(step);
+      this.advanceEmbeddings(step);
+    }
     for (let w = 0; w < step.wanted.length; w++) {
       const { sequence, position, draft } = step.wanted[w] as Step["wanted"][number];
       const request = this.loop_.requestOf(sequence);

@@ -3,6 +3,7 @@
  * measured, not by a guess. Rows of token 0 run on pages that belong to nobody yet; whatever they leave there is written
  * before it is read.
  */
+import { performance } from "node:perf_hooks";
 import type { NativeBinding } from "../binding/native.js";
 import type { Scheduler } from "../scheduler/index.js";
 

@@ -45,9 +45,9 @@ struct Bias {
 class HeadScreen {
  public:
   static constexpr uint32_t kMaxRows = kernels::kScreenRows;
-  /// Of the panels, for all rows together: two rows that need one count as two. When more are needed in full, the full
-  /// product, which reads a panel once for all rows, is done sooner.
-  static constexpr double kHopelessShare = 0.8;
+  /// Share of the panels, two rows that need one counting twice, above which the full product is done sooner; with n
+  /// rows, which it takes longer for, 1 + n / 4 times this.
+  static constexpr double kHopelessShare = 0.4;
 
   explicit HeadScreen(double hopeless_share = kHopelessShare) : hopeless_share_(hopeless_share) {}
 

@@ -5,7 +5,6 @@
 #include <immintrin.h>
 
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/avx2/matmul_codes.h"
 #include "kernels/avx2/matmul_sweep.h"
@@ -21,10 +20,18 @@ inline float largest_lane(__m256 lanes) {
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
+/// How units are multiplied for so many columns.
+template <typename Dots, int kColumns, bool kOnePlane = (kColumns >= static_cast<int>(kScreenOnePlane))>
+struct ScreenProducts {
+  using Unit = typename Dots::template Wide<LowBits::kNibble, HighBits::kNone, Codes::kUnsigned, kColumns>;
+};
+template <typename Dots, int kColumns>
+struct ScreenProducts<Dots, kColumns, true> {
+  using Unit = typename Dots::template Nibbles<kColumns>;
+};
+
 template <typename Dots, int kColumns>
 void screen_panel(const ScreenArgs& args, uint32_t panel) noexcept {
-  using BothPlanes = typename Dots::template Wide<LowBits::kNibble, HighBits::kNone, Codes::kUnsigned, kColumns>;
-  using Products = std::conditional_t<(kColumns < kScreenOnePlane), BothPlanes, typename Dots::template Nibbles<kColumns>>;
   const __m256 sign = _mm256_set1_ps(-0.0f);
   const uint8_t* block = args.panels + panel * args.panel_bytes;
   const uint8_t* radii = args.radii + panel * args.panel_bytes;
@@ -34,7 +41,7 @@ void screen_panel(const ScreenArgs& args, uint32_t panel) noexcept {
   for (int c = 0; c < kColumns; ++c) score[c] = bound[c] = _mm256_setzero_ps();
   for (uint32_t b = 0; b < args.n_blocks; ++b, block += kPanelQ4_0.bytes) {
     prefetch_ahead<kColumns>(block, kPanelQ4_0.bytes);
-    const Products dots(block + kPanelQ4_0.unit_offset, columns);
+    const typename ScreenProducts<Dots, kColumns>::Unit dots(block + kPanelQ4_0.unit_offset, columns);
     const __m256 d = load_halves(block), magnitude = _mm256_andnot_ps(sign, d);
     const uint64_t at = static_cast<uint64_t>(b) * kScreenRows;
     alignas(32) float reach[kScreenRows];  // one lane a column
@@ -58,12 +65,17 @@ void screen_panel(const ScreenArgs& args, uint32_t panel) noexcept {
   }
 }
 
+template <typename Dots, int kColumns>
+void screen_panels(const ScreenArgs& args) noexcept {
+  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) screen_panel<Dots, kColumns>(args, panel);
+}
+
 template <typename Dots, int kColumns = 1>
 void screen(const ScreenArgs& args) noexcept {
   if constexpr (kColumns < static_cast<int>(kScreenRows)) {
     if (args.n != kColumns) return screen<Dots, kColumns + 1>(args);
   }
-  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) screen_panel<Dots, kColumns>(args, panel);
+  screen_panels<Dots, kColumns>(args);
 }
 
 }  // namespace

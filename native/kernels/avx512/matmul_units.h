@@ -17,8 +17,6 @@ struct VnniDots {
   using Wide = WideDots<kLow, kHigh, kCodes>;
   template <int kColumns>
   using Split = SplitDots;
-  template <int kColumns>
-  using Nibbles = NibbleDots;
   template <LowBits kLow, HighBits kHigh, int kColumns>
   using Narrow = NarrowDots<kLow, kHigh>;
 };

@@ -132,26 +132,5 @@ struct WideDots {
   }
 };
 
-/// sum(c) = int32 Σ code·high of 4-bit codes. Eight short vectors, unlike WideDots: what joins lanes would cost as much as
-/// half of the products of one plane.
-struct NibbleDots {
-  __m256i codes[8];
-
-  LUTRA_INLINE NibbleDots(const uint8_t* unit, const Columns&) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const __m256i packed = avx2::load_vector(unit + 32 * i);
-      codes[i] = avx2::shifted<0>(packed, _mm256_set1_epi8(15));
-      codes[4 + i] = avx2::shifted<-4>(packed, _mm256_set1_epi8(15));
-    }
-  }
-  LUTRA_INLINE __m256i sum(const Columns& columns, int c) const {
-    __m256i sum = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) sum = _mm256_dpbusd_epi32(sum, codes[j], avx2::broadcast4(columns.high(c) + 4 * j));
-    return sum;
-  }
-};
-
 }  // namespace
 }  // namespace lutra::kernels::avx512
