@@ -25,7 +25,8 @@ export class ReaderDrafter implements Drafter {
 
   draft(tree: DraftTree): void {
     const leaves = tree.count;
-    for (let node = 1; node < leaves && tree.count < maxNodes; node++) {
+    // Of a tree without drafts, the root is the leaf.
+    for (let node = leaves === 1 ? 0 : 1; node < leaves && tree.count < maxNodes; node++) {
       if (isLeaf(tree, node, leaves)) this.graft(tree, node);
     }
   }

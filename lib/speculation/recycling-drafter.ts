@@ -10,9 +10,11 @@ import type { DraftTree } from "./draft-tree.js";
 import type { Drafter, Likeliest } from "./drafter.js";
 import { pairLevels, type RecycledRows, type RecyclingTable } from "./recycling-table.js";
 
-/** What nearly never comes is not worth a place; below the root only what may well come is, and not too deep. */
+/** What nearly never comes is not worth a look; below the root only what may well come is, and not too deep. */
 const leastLevel = 2;
 const leastDeepLevel = 5;
+/** One token says little: its row has nodes of its own only after the text, from this level; elsewhere it supports others. */
+const leastSingle = 4;
 const maxDepth = 6;
 
 export class RecyclingDrafter implements Drafter {
@@ -40,8 +42,8 @@ export class RecyclingDrafter implements Drafter {
       const token = tree.tokens[node] as number;
       const before = node === 0 ? this.before_ : (tree.tokens[tree.parents[node] as number] as number);
       const pair = table.findPair(before, token);
-      if (pair >= 0) this.propose(tree, node, { rows: table.pairs, row: pair, levels: pairLevels });
-      this.propose(tree, node, { rows: table.singles, row: token, levels: 0 });
+      if (pair >= 0) this.propose(tree, node, table.pairs, pair);
+      this.propose(tree, node, table.singles, token);
     }
   }
 
@@ -50,13 +52,16 @@ export class RecyclingDrafter implements Drafter {
     this.table_.write(depth === 0 ? this.before_ : (this.path_[depth - 1] as number), token, likeliest);
   }
 
-  private propose(tree: DraftTree, node: number, from: { rows: RecycledRows; row: number; levels: number }): void {
-    const { rows, row, levels } = from;
+  private propose(tree: DraftTree, node: number, rows: RecycledRows, row: number): void {
+    const isPair = rows === this.table_.pairs;
     const least = node === 0 ? leastLevel : leastDeepLevel;
+    const leastOwn = isPair ? least : node === 0 ? leastSingle : Infinity;
     for (let at = row * rows.width; at < (row + 1) * rows.width; at++) {
       const level = rows.levels[at] as number;
       if (level < least) return;
-      tree.propose(node, rows.ids[at] as number, this.source, level + levels);
+      const token = rows.ids[at] as number;
+      if (level < leastOwn && tree.find(node, token) < 0) continue;
+      tree.propose(node, token, this.source, isPair ? level + pairLevels : level);
     }
   }
 }

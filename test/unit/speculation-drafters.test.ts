@@ -149,6 +149,16 @@ t.test("reader goes on after the leaves of the others", (t) => {
   t.end();
 });
 
+t.test("reader alone goes on after the text itself, where two tokens of it occurred before", (t) => {
+  const drafts = request(["reader"], [4, 5, 6, 7, 9, 4, 5]);
+  drafts.propose(3);
+  t.same(pathsOf(drafts.tree), ["6 7 9"]);
+  const unknown = request(["reader"], [4, 5, 6, 7, 9, 5]);
+  unknown.propose(3);
+  t.same(pathsOf(unknown.tree), []);
+  t.end();
+});
+
 t.test("chaos is the same for the same text, of any shape, and all is verified", (t) => {
   const shapes = new Set<string>();
   const draw = (): string[] => {
