@@ -12,6 +12,8 @@ const pairSlots = 2 ** 16;
 
 /** Upper ends of the probabilities of levels 1, 2, …, as logarithms; the last level has none. */
 const levelEnds = Float64Array.from([0.02, 0.05, 0.1, 0.18, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95], Math.log);
+/** Level of a token that was the best, with a probability nobody asked for. */
+const bestLevel = 7;
 /** Levels of the probability after one token; those after two follow, as they say more. */
 export const pairLevels = levelEnds.length + 1;
 
@@ -29,11 +31,25 @@ export class RecycledRows {
   }
 
   write(row: number, { ids, logits, offset, count, logSumExp }: Likeliest): void {
+    if (count === 1) return this.promote(row, ids[offset] as number);
     for (let i = 0; i < this.width; i++) {
       const at = row * this.width + i;
       this.ids[at] = i < count ? (ids[offset + i] as number) : 0;
       this.levels[at] = i < count ? levelOfProbability((logits[offset + i] as number) - logSumExp) : 0;
     }
+  }
+  /** All that is known of the row is its best token: it goes to the front, the others move back. */
+  private promote(row: number, id: number): void {
+    const begin = row * this.width;
+    let at = begin;
+    while (at < begin + this.width - 1 && this.ids[at] !== id && this.levels[at] !== 0) at++;
+    const level = this.ids[at] === id ? (this.levels[at] as number) : 0;
+    for (; at > begin; at--) {
+      this.ids[at] = this.ids[at - 1] as number;
+      this.levels[at] = this.levels[at - 1] as number;
+    }
+    this.ids[begin] = id;
+    this.levels[begin] = Math.max(level, bestLevel);
   }
 }
 

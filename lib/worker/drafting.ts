@@ -13,10 +13,20 @@ import {
 } from "../speculation/index.js";
 import type { DraftModel } from "./draft-model.js";
 
-/** Likeliest tokens of a row that the drafters keep. */
-export const keptCandidates = 8;
+/** Likeliest tokens of a row that the drafters keep where they cost nothing. */
+const mostKept = 8;
+
+export interface DraftingOptions {
+  /** Nodes of one request that a step verifies at most. */
+  maxNodes: number;
+  /** Whether a row whose best token alone is wanted is cheaper, so that the drafters have to do with that. */
+  isScreened: boolean;
+  model?: DraftModel | undefined;
+}
 
 export class Drafting {
+  /** Candidates of a row that it wants beside the sampler's. */
+  readonly keptCandidates: number;
   private readonly shared_: SharedDrafts;
   private readonly maxNodes_: number;
   private readonly model_: DraftModel | undefined;
@@ -29,11 +39,11 @@ export class Drafting {
     logSumExp: 0,
   };
 
-  /** `maxNodes`: of one request. */
-  constructor(shared: SharedDrafts, maxNodes: number, model?: DraftModel) {
+  constructor(shared: SharedDrafts, { maxNodes, isScreened, model }: DraftingOptions) {
     this.shared_ = shared;
     this.model_ = model;
     this.maxNodes_ = maxNodes;
+    this.keptCandidates = isScreened || !shared.drafters.includes("recycling") ? 1 : mostKept;
   }
 
   begin(sequence: Sequence, params: SamplingParams): void {
@@ -80,7 +90,7 @@ export class Drafting {
     likeliest.ids = arrays.candidateIds;
     likeliest.logits = arrays.candidateLogits;
     likeliest.offset = at.w * k;
-    likeliest.count = Math.min(k, keptCandidates);
+    likeliest.count = Math.min(k, this.keptCandidates);
     likeliest.logSumExp = arrays.logSumExp[at.w] as number;
     request.observe(at.token, likeliest, at.depth);
   }

@@ -57,8 +57,11 @@ export class EngineLoop {
     this.control_ = options.control;
     const { source, engine, pageBytes } = options;
     this.pages_ = new PageTransfer(options.scheduler, source.binding, engine, pageBytes);
-    this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
-      source.binding.engineLogits(engine, w, out);
+    this.rows_ = new StepRows({
+      arrays: options.scheduler.arrays,
+      rowLength: options.rowLength,
+      readRow: (w, out) => source.binding.engineLogits(engine, w, out),
+      kept: options.drafting?.keptCandidates ?? 0,
     });
     this.pace_ = new ReaderPace(options.scheduler, options.control);
     this.answers_ = new StepAnswers({

@@ -19,6 +19,7 @@ type WorkerHandles = { [Name in keyof (EngineHandles & DraftHandles)]?: number |
 
 interface Target extends TargetVocabulary {
   vocabSize: number;
+  isScreened: boolean;
   handles: WorkerHandles;
 }
 
@@ -77,6 +78,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     tokenizer,
     size: vocab.size,
     vocabSize: info.vocabSize,
+    isScreened: info.screenedBytes > 0,
     contextSize,
     handles,
   });
@@ -132,7 +134,7 @@ function createDrafting(binding: NativeBinding, task: EngineTask, target: Target
   if (speculation === undefined) return undefined;
   const { drafters, maxNodes, draftPath } = speculation;
   const model = draftPath === undefined ? undefined : new DraftModel(binding, task, target, target.handles);
-  return new Drafting(new SharedDrafts(target.vocabSize, drafters), maxNodes, model);
+  return new Drafting(new SharedDrafts(target.vocabSize, drafters), { maxNodes, isScreened: target.isScreened, model });
 }
 
 /** As the caller says; by default room for some full contexts, fewer when memory is short. */

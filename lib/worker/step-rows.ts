@@ -12,13 +12,23 @@ import {
   sortFullRow,
 } from "../sampling/index.js";
 import type { Sequence, Step } from "../scheduler/index.js";
-import { keptCandidates } from "./drafting.js";
 import type { Generation } from "./generation.js";
+
+export interface StepRowsOptions {
+  arrays: StepArrays;
+  /** Logits of a row. */
+  rowLength: number;
+  /** Gives the full logits, before biases, of a wanted row of the last step. */
+  readRow: (w: number, out: Float32Array) => void;
+  /** Likeliest tokens that drafting wants of each row, with their probabilities. */
+  kept: number;
+}
 
 export class StepRows {
   private readonly arrays_: StepArrays;
   private readonly rowLength_: number;
   private readonly readRow_: (w: number, out: Float32Array) => void;
+  private readonly kept_: number;
   private readonly biases_: BiasArrays = createBiasArrays(1024);
   private readonly candidates_: Candidates;
   private readonly fullRow_ = createCandidates();
@@ -26,11 +36,11 @@ export class StepRows {
   /** Of the draft whose rows are prepared, by its row. */
   private readonly path_: PenaltyState[] = [];
 
-  /** `readRow` gives the full logits, before biases, of a wanted row of the last step. */
-  constructor(arrays: StepArrays, rowLength: number, readRow: (w: number, out: Float32Array) => void) {
+  constructor({ arrays, rowLength, readRow, kept }: StepRowsOptions) {
     this.arrays_ = arrays;
     this.rowLength_ = rowLength;
     this.readRow_ = readRow;
+    this.kept_ = kept;
     const { candidateIds: ids, candidateLogits: logits } = arrays;
     this.candidates_ = { ids, logits, offset: 0, count: 0, vocabSize: rowLength };
   }
@@ -46,8 +56,8 @@ export class StepRows {
       const { sequence, row, draft } = step.wanted[w] as Step["wanted"][number];
       const generation = generationOf(sequence);
       if (generation !== undefined) {
-        arrays.wants[row] = needsLogSumExp(generation.params, this.rowLength_) ? 1 : 2;
-        k = Math.max(k, draft > 0 ? Math.max(generation.candidates, keptCandidates) : generation.candidates);
+        arrays.wants[row] = this.kept_ > 1 || needsLogSumExp(generation.params, this.rowLength_) ? 1 : 2;
+        k = Math.max(k, generation.candidates, this.kept_);
         end = this.penaltiesOf(generation, sequence, draft).write(biases, end);
       }
       arrays.biasOffsets[w + 1] = end;
