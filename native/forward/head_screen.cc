@@ -22,9 +22,9 @@ constexpr uint32_t kSlicePanels = 256;
 // to 1 at k = 8 and 1.05 at k = 40.
 constexpr uint32_t kMaxCandidates = 8;
 constexpr uint32_t kMaxBiases = 256;
-// A call whose rows together needed more than this share of the panels was hardly worth it: scattered reads take 35 ns a
-// block and thread, the full product 14 (one row) to 31 (eight). The next calls for as many candidates do not try: two,
-// and each time twice as many as before up to kLongestPause, until one is worth it.
+// A call whose rows together needed more than this share of the panels was hardly worth it: scattered reads take 35 ns
+// a block and thread, the full product 14 (one row) to 31 (eight). The next calls for as many candidates do not try:
+// two, and each time twice as many as before up to kLongestPause, until one is worth it.
 constexpr double kWorthwhile = 0.3;
 constexpr uint32_t kLongestPause = 32;
 constexpr uint32_t kPanelsPerJob = 4;
@@ -289,7 +289,8 @@ bool HeadScreen::run(base::ThreadTeam& team, const kernels::KernelTable& kernels
   rows_ = rows;
   const auto n = static_cast<uint32_t>(rows.size());
   const uint32_t n_slices = (head.n_panels() + kSlicePanels - 1) / kSlicePanels;
-  for (std::vector<float>* sizes : {&scale_, &centre_, &box_, &ball_}) sizes->resize(size_t{head.k / kBlock} * kMaxRows);
+  for (std::vector<float>* sizes : {&scale_, &centre_, &box_, &ball_})
+    sizes->resize(size_t{head.k / kBlock} * kMaxRows);
   best_.resize(size_t{n} * head.n_panels());
   reach_.resize(size_t{n} * head.n_panels());
   needed_.resize(head.n_panels());
