@@ -45,7 +45,8 @@ struct Bias {
 
 class HeadScreen {
  public:
-  static constexpr uint32_t kMaxRows = kernels::kScreenRows;
+  /// Six rows take as long as the full product, eight a little longer: each reads panels of its own in full.
+  static constexpr uint32_t kMaxRows = 6;
   /// Share of the panels, two rows that need one counting twice, above which the full product is done sooner; with n
   /// rows, which it takes longer for, 1 + n / 4 times this.
   static constexpr double kHopelessShare = 0.4;
@@ -95,7 +96,7 @@ class HeadScreen {
   const quant::Activations* x_ = nullptr;
   uint32_t k_ = 0;
   std::span<const Row> rows_;
-  std::vector<float> scale_, centre_, box_, ball_;  ///< [blocks][kMaxRows] see kernels::ScreenArgs
+  std::vector<float> scale_, centre_, box_, ball_;  ///< [blocks][kScreenRows] see kernels::ScreenArgs
   std::vector<float> best_;                         ///< [rows][panels] best score of a panel
   std::vector<float> reach_;                        ///< [rows][panels] no logit of the panel is above it
   SliceTops tops_[kMaxRows];                        ///< panels of the best scores

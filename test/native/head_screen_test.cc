@@ -237,7 +237,7 @@ void test_refusals(const KernelTable& table) {
     const std::vector<HeadScreen::Row> rows(n, {{}, scratch.data(), ids.data(), values.data()});
     return screen.run(team, table, head.matrix, inputs.x, k, rows);
   };
-  for (const uint32_t n : {1u, 2u, 8u}) {
+  for (const uint32_t n : {1u, 2u, HeadScreen::kMaxRows}) {
     CHECK(runs(1.0f, 1, n));
     CHECK(!runs(kInf, 1, n));
     CHECK(!runs(std::nanf(""), 1, n));
