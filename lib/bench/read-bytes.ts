@@ -11,7 +11,7 @@ import type { ModelInfo } from "../types.js";
 import type { BenchTest } from "./tests.js";
 
 /** Rows of a step that a screened head takes. */
-const mostScreened = 8;
+const mostScreened = 6;
 
 export interface ReadBytes {
   /** All weights, but of an embedding that is not also the output head one row only. */

@@ -73,7 +73,7 @@ export interface NativeModelInfo {
   pooling: Pooling | ""; // how the file wants embeddings pooled; "": it does not say
   fileBytes: number;
   weightBytes: number; // packed, in memory
-  screenedBytes: number; // of those, what a step that wants the best candidates of up to 8 rows may leave unread
+  screenedBytes: number; // of those, what a step that wants the best candidates of up to 6 rows may leave unread
   kvBytesPerToken: Record<KvCacheType, number>;
   warnings: string[]; // e.g. extra tensors ignored
 }

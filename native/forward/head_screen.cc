@@ -22,10 +22,10 @@ constexpr uint32_t kSlicePanels = 256;
 // to 1 at k = 8 and 1.05 at k = 40.
 constexpr uint32_t kMaxCandidates = 8;
 constexpr uint32_t kMaxBiases = 256;
-// A call whose rows together needed more than this share of the panels was hardly worth it: scattered reads take 35 ns a
-// block and thread, the full product 14 (one row) to 31 (eight). The next calls for as many candidates do not try: two,
-// and each time twice as many as before up to kLongestPause, until one is worth it.
-constexpr double kWorthwhile = 0.3;
+// A call whose rows together needed more than this share of the panels was hardly worth it: scattered reads take 35 ns
+// a block and thread, the full product 14 (one row) to 31 (eight). The next calls for as many candidates do not try:
+// two, and each time twice as many as before up to kLongestPause, until one is worth it.
+constexpr double kWorthwhile = 0.6;
 constexpr uint32_t kLongestPause = 32;
 constexpr uint32_t kPanelsPerJob = 4;
 constexpr float kUnderflow = 1e-30f;
@@ -89,7 +89,7 @@ bool HeadScreen::measure(uint32_t row) {
     if (!(reach.norm < kLargestNorm)) return false;
     const LowPlane low = one_plane ? sum_low_plane(x.planes + b * 2 * kBlock + kBlock) : LowPlane{0, 0};
     const double d = x.d[b];
-    const uint32_t at = b * kMaxRows + row;
+    const uint32_t at = b * kernels::kScreenRows + row;
     scale_[at] = one_plane ? 256 * x.d[b] : x.d[b];
     centre_[at] = static_cast<float>((kCentre / 16 - 8) * x.s[b] + kCentre * d * low.sum);
     // Rounded up: the additions above err by far less than 2^-20 of their sums.
@@ -289,7 +289,8 @@ bool HeadScreen::run(base::ThreadTeam& team, const kernels::KernelTable& kernels
   rows_ = rows;
   const auto n = static_cast<uint32_t>(rows.size());
   const uint32_t n_slices = (head.n_panels() + kSlicePanels - 1) / kSlicePanels;
-  for (std::vector<float>* sizes : {&scale_, &centre_, &box_, &ball_}) sizes->resize(size_t{head.k / kBlock} * kMaxRows);
+  for (std::vector<float>* sizes : {&scale_, &centre_, &box_, &ball_})
+    sizes->resize(size_t{head.k / kBlock} * kernels::kScreenRows);
   best_.resize(size_t{n} * head.n_panels());
   reach_.resize(size_t{n} * head.n_panels());
   needed_.resize(head.n_panels());

@@ -1,8 +1,9 @@
 // The exact two-stage head, for a few rows that want candidates alone. The four high bits of a split Q8_0 head, read
 // once for all of them, score every row of the matrix within a proven bound of its logit; only panels with a row whose
 // score plus bound reaches the k-th best known logit are read in full. The candidates are those of the full product,
-// bit for bit, at 54 % of the bytes plus what is read again, which each row does for itself: of Gemma 3 270M's panels 2 % at k = 1, 8 % at k = 8 and 21 % at k = 40 (means of 32
-// positions of its reference text). Five high bits read 2 % again at k = 40, but cost more to take apart and to join.
+// bit for bit, at 54 % of the bytes plus what is read again, which each row does for itself: of Gemma 3 270M's panels 2
+// % at k = 1, 8 % at k = 8 and 21 % at k = 40 (means of 32 positions of its reference text). Five high bits read 2 %
+// again at k = 40, but cost more to take apart and to join.
 //
 // The bound. A weight of a row's block b is d (w), w + 128 = 16 u + l, and an activation is x. The score takes l for
 // its centre 7.5: score = Σ_b d Σ (16 u − 128 + 7.5) x, so the logit differs by e = Σ_b d Σ (l − 7.5) x. Cut x at any t
@@ -44,7 +45,8 @@ struct Bias {
 
 class HeadScreen {
  public:
-  static constexpr uint32_t kMaxRows = kernels::kScreenRows;
+  /// Six rows take as long as the full product, eight a little longer: each reads panels of its own in full.
+  static constexpr uint32_t kMaxRows = 6;
   /// Share of the panels, two rows that need one counting twice, above which the full product is done sooner; with n
   /// rows, which it takes longer for, 1 + n / 4 times this.
   static constexpr double kHopelessShare = 0.4;
@@ -94,15 +96,15 @@ class HeadScreen {
   const quant::Activations* x_ = nullptr;
   uint32_t k_ = 0;
   std::span<const Row> rows_;
-  std::vector<float> scale_, centre_, box_, ball_;  ///< [blocks][kMaxRows] see kernels::ScreenArgs
-  std::vector<float> best_;                 ///< [rows][panels] best score of a panel
-  std::vector<float> reach_;                ///< [rows][panels] no logit of the panel is above it
-  SliceTops tops_[kMaxRows];                ///< panels of the best scores
-  std::vector<uint8_t> known_;              ///< [panels] read in full before the bar was known
-  std::vector<uint8_t> needed_;             ///< [panels] to be read in full after
-  std::vector<Read> seeds_;                 ///< those that are known, by row
-  float bars_[kMaxRows];                    ///< the k-th best of the known logits: no other candidate is below it
-  std::vector<std::vector<Found>> found_;   ///< [slices] logits at their bar or above
+  std::vector<float> scale_, centre_, box_, ball_;  ///< [blocks][kScreenRows] see kernels::ScreenArgs
+  std::vector<float> best_;                         ///< [rows][panels] best score of a panel
+  std::vector<float> reach_;                        ///< [rows][panels] no logit of the panel is above it
+  SliceTops tops_[kMaxRows];                        ///< panels of the best scores
+  std::vector<uint8_t> known_;                      ///< [panels] read in full before the bar was known
+  std::vector<uint8_t> needed_;                     ///< [panels] to be read in full after
+  std::vector<Read> seeds_;                         ///< those that are known, by row
+  float bars_[kMaxRows];                   ///< the k-th best of the known logits: no other candidate is below it
+  std::vector<std::vector<Found>> found_;  ///< [slices] logits at their bar or above
   std::vector<Found> ranked_;
   std::vector<float> values_, top_values_;
   std::vector<int32_t> ids_;

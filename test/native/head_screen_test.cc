@@ -188,8 +188,8 @@ std::vector<Case> all_cases() {
       return 16 * high + ((x(i) > 0) == gains ? 15 : 0) - 128;
     };
   };
-  // What the high planes of activations leave out: all but one of a block have none. Row 1000 gains 127 · 127 by each of
-  // them; others lead by their scores, in up to three blocks of four, but by less.
+  // What the high planes of activations leave out: all but one of a block have none. Row 1000 gains 127 · 127 by each
+  // of them; others lead by their scores, in up to three blocks of four, but by less.
   const auto low_plane = [](uint32_t i) { return i % 32 == 0 ? 32512.0f : 127.0f; };
   const auto low_gains = [](uint32_t row, uint32_t i) {
     if (i % 32 == 0) return row / 8 != 1000 / 8 && i / 32 < row % 4 ? 24 : 8;
@@ -237,7 +237,7 @@ void test_refusals(const KernelTable& table) {
     const std::vector<HeadScreen::Row> rows(n, {{}, scratch.data(), ids.data(), values.data()});
     return screen.run(team, table, head.matrix, inputs.x, k, rows);
   };
-  for (const uint32_t n : {1u, 2u, 8u}) {
+  for (const uint32_t n : {1u, 2u, HeadScreen::kMaxRows}) {
     CHECK(runs(1.0f, 1, n));
     CHECK(!runs(kInf, 1, n));
     CHECK(!runs(std::nanf(""), 1, n));

