@@ -28,7 +28,7 @@ const { values: flags } = parseArgs({
     slope: { type: "string", default: "0.2" },
     most: { type: "string", default: "15" },
     mode: { type: "string", default: "all" },
-    drafters: { type: "string", default: "suffix,recycling,reader,jacobi" },
+    drafters: { type: "string", default: "suffix,reader" },
     loops: { type: "boolean", default: false },
     ids: { type: "boolean", default: false },
   },

@@ -44,12 +44,11 @@ export function simulate(trace, shared, time, most) {
   const likeliest = likeliestOf(trace);
   const request = new RequestDrafts(shared, prompt);
   // The prompt's own step gives the first token.
-  request.skip();
   request.observe(prompt.at(-1), likeliest(0), 0);
   request.accept([], [tokens[0]]);
   for (let at = 1; at < tokens.length; ) {
     const began = performance.now();
-    request.propose(tokens.length - at);
+    if (request.mayDraft()) request.propose(tokens.length - at);
     const { isForced } = shared;
     const [nodes] = chooseNodes([request.tree], time, { most, mostOfTree: most, isForced });
     const rows = orderRows(request.tree, nodes);

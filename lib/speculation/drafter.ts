@@ -14,6 +14,8 @@ export interface Drafter {
   readonly source: Source;
   /** The text grew by a token, of the prompt or of the answer. */
   push(token: number): void;
+  /** Whether it may have something to propose; asked before every step, so it has to be cheap. Absent: always. */
+  isReady?(): boolean;
   /** Proposes nodes. The tree's root is the last token pushed. */
   draft(tree: DraftTree): void;
   /** The row of `token` ran, accepted or not; it stood `depth` after the step's first row of its sequence. */

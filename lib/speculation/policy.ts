@@ -23,6 +23,8 @@ export interface ChoiceOptions {
   mostOfTree: number;
   /** All that there is room for, whatever it is worth. */
   isForced: boolean;
+  /** Sequences of the step that have no tree. Default: 0. */
+  others?: number;
 }
 
 interface Candidate {
@@ -35,13 +37,13 @@ interface Candidate {
  * The nodes of each tree that are worth their rows, in an order where parents stand before their children.
  */
 export function chooseNodes(trees: readonly DraftTree[], time: StepTime, options: ChoiceOptions): number[][] {
-  const { most, mostOfTree, isForced } = options;
+  const { most, mostOfTree, isForced, others = 0 } = options;
   const chosen: number[][] = trees.map(() => []);
   const candidates = trees.flatMap((tree, index) => candidatesOf(tree, index, isForced).slice(0, mostOfTree));
   candidates.sort(byWorth);
   const best = isForced
     ? Math.min(most, candidates.length)
-    : countWorthwhile(candidates.slice(0, most), trees.length, time);
+    : countWorthwhile(candidates.slice(0, most), trees.length + others, time);
   for (const { tree, node } of candidates.slice(0, best)) (chosen[tree] as number[]).push(node);
   return chosen;
 }

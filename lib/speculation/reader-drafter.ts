@@ -23,6 +23,11 @@ export class ReaderDrafter implements Drafter {
     if (this.alone_) this.text_.push(token);
   }
 
+  /** Where others keep the text, it grafts onto what they propose. */
+  isReady(): boolean {
+    return this.alone_;
+  }
+
   draft(tree: DraftTree): void {
     const leaves = tree.count;
     // Of a tree without drafts, the root is the leaf.

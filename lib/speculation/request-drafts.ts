@@ -23,12 +23,15 @@ export class SharedDrafts {
   readonly calibration = new Calibration();
   readonly recycling: RecyclingTable;
   readonly isForced: boolean;
+  /** Whether rows that ran teach its drafters anything. */
+  readonly learnsFromRows: boolean;
 
   constructor(
     readonly vocabSize: number,
     readonly drafters: readonly Source[],
   ) {
     this.isForced = verifiesAll(drafters);
+    this.learnsFromRows = drafters.includes("recycling") || drafters.includes("jacobi");
     this.recycling = new RecyclingTable(drafters.includes("recycling") ? vocabSize : 0);
   }
 }
@@ -66,17 +69,23 @@ export class RequestDrafts {
     for (let i = 0; i < prompt.length; i++) this.push(prompt[i] as number);
   }
 
+  /**
+   * Whether propose() is worth calling. Between two steps everything is cold in the caches, so what is not run counts: a
+   * step of SmolLM2 takes 4 ms, all of the drafting 0.1.
+   */
+  mayDraft(): boolean {
+    if (this.shared_.isForced) return true;
+    this.barren_++;
+    if (this.barren_ > patience && this.barren_ % restInterval !== 0) return false;
+    for (const drafter of this.drafters_) if (drafter.isReady === undefined || drafter.isReady()) return true;
+    return false;
+  }
+
   /** Fills the tree with what may follow, at most `maxDepth` tokens, and rates it. */
   propose(maxDepth: number): void {
-    if (++this.barren_ > patience && this.barren_ % restInterval !== 0 && !this.shared_.isForced) return this.skip();
     this.tree.start(this.last_, maxDepth);
     for (const drafter of this.drafters_) drafter.draft(this.tree);
     this.shared_.calibration.rate(this.tree, this.bias_);
-  }
-
-  /** Nothing is proposed this step. */
-  skip(): void {
-    this.tree.start(this.last_, 0);
   }
 
   /** The row of `token` ran, accepted or not; it stood `depth` after the text's last token. */
@@ -86,12 +95,12 @@ export class RequestDrafts {
 
   /** The step ran these nodes, and the text went on with `tokens`: drafts that came true, and the token after them. */
   accept(nodes: readonly number[], tokens: readonly number[]): void {
-    this.bias_ = this.shared_.calibration.learn(this.tree, tokens, this.bias_);
+    if (this.tree.count > 1) this.bias_ = this.shared_.calibration.learn(this.tree, tokens, this.bias_);
     this.count(nodes, tokens);
     if (nodes.length > 0) this.barren_ = 0;
     for (const token of tokens) this.push(token);
     // A step that nothing is proposed for has nothing to learn from.
-    this.skip();
+    this.tree.start(this.last_, 0);
   }
 
   end(): void {

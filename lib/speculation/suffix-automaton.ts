@@ -29,6 +29,12 @@ export class SuffixAutomaton {
     return this.size_;
   }
 
+  /** Tokens of the longest end of the text that occurred before. */
+  get longestMatch(): number {
+    const state = this.link_[this.last_] as number;
+    return state > root ? (this.length_[state] as number) : 0;
+  }
+
   token(index: number): number {
     return this.text_[index] as number;
   }

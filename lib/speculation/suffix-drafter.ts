@@ -11,6 +11,8 @@ import type { SuffixAutomaton } from "./suffix-automaton.js";
 const maxBranches = 3;
 const maxDepth = 12;
 const branchDepth = 2;
+/** What followed a single token before follows it again too seldom to pay for a row. */
+const leastMatch = 2;
 /** Matches that are asked whether they agree. */
 const maxWitnesses = 4;
 
@@ -27,6 +29,10 @@ export class SuffixDrafter implements Drafter {
 
   push(token: number): void {
     this.text_.push(token);
+  }
+
+  isReady(): boolean {
+    return this.text_.longestMatch >= leastMatch;
   }
 
   draft(tree: DraftTree): void {

@@ -25,6 +25,10 @@ export interface DraftingOptions {
 }
 
 export class Drafting {
+  /** Whether it wants to see the rows that ran. */
+  get learnsFromRows(): boolean {
+    return this.shared_.learnsFromRows;
+  }
   /** Candidates of a row that it wants beside the sampler's. */
   readonly keptCandidates: number;
   private readonly shared_: SharedDrafts;
@@ -62,20 +66,17 @@ export class Drafting {
 
   /** Gives every sequence its draft, or none; see PlanDrafts. */
   plan(sequences: readonly Sequence[], time: (rows: number) => number, most: number): void {
+    const drafting = sequences.filter(({ id }) => this.requests_.get(id)?.mayDraft());
     const { isForced } = this.shared_;
-    const hopeless = !isForced && isHopeless(sequences.length, time);
-    const drafting = sequences.filter(({ id }) => this.requests_.has(id));
+    if (drafting.length === 0 || (!isForced && isHopeless(sequences.length, time))) return;
     const trees = drafting.map(({ id, length, maxPositions }) => {
       const request = this.requests_.get(id) as RequestDrafts;
-      if (hopeless) request.skip();
-      else request.propose(maxPositions - length);
+      request.propose(maxPositions - length);
       return request.tree;
     });
-    const chosen = chooseNodes(trees, (rows) => time(sequences.length - drafting.length + rows), {
-      most,
-      mostOfTree: this.maxNodes_,
-      isForced,
-    });
+    const others = sequences.length - drafting.length;
+    const choice = { most, mostOfTree: this.maxNodes_, isForced, others };
+    const chosen = chooseNodes(trees, time, choice);
     drafting.forEach((sequence, i) => {
       const nodes = chosen[i] as number[];
       if (nodes.length > 0) sequence.draft = orderRows(trees[i] as (typeof trees)[number], nodes);

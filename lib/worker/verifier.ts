@@ -56,7 +56,7 @@ export class Verifier {
   }
 
   private observe(sequence: Sequence, { shape, wanted }: Step, ran: readonly number[]): void {
-    if (this.drafting_ === undefined) return;
+    if (this.drafting_?.learnsFromRows !== true) return;
     const { arrays } = this.scheduler_;
     ran.forEach((w, row) => {
       const token = arrays.tokens[(wanted[w] as Step["wanted"][number]).row] as number;

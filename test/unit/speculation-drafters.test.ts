@@ -62,10 +62,8 @@ t.test("suffix: a longer match comes first, a shorter one that went on otherwise
 t.test("recycling proposes what was likely after the token, likeliest first, of any request", (t) => {
   const shared = new SharedDrafts(vocabSize, ["recycling"]);
   const first = request([], [1, 2], shared);
-  first.skip();
   first.observe(2, likeliest([7, 0.8], [8, 0.1]), 0);
   first.accept([], [7]);
-  first.skip();
   first.observe(7, likeliest([3, 0.9], [4, 0.01]), 0);
   const second = request([], [5, 2], shared);
   second.propose(5);
@@ -78,7 +76,6 @@ t.test("recycling proposes what was likely after the token, likeliest first, of 
 t.test("recycling knows two tokens better than one", (t) => {
   const shared = new SharedDrafts(vocabSize, ["recycling"]);
   const first = request([], [1, 2], shared);
-  first.skip();
   first.observe(2, likeliest([7, 0.97]), 0);
   first.accept([], [7]);
   const after = (before: number): number => {
@@ -93,7 +90,6 @@ t.test("recycling knows two tokens better than one", (t) => {
 t.test("recycling learns the pairs of rejected rows, from their places in the tree", (t) => {
   const shared = new SharedDrafts(vocabSize, ["recycling"]);
   const first = request([], [1, 2], shared);
-  first.skip();
   // Rows in depth-first order: 2 → 3 → 4, and 2 → 5.
   first.observe(2, likeliest([9, 0.9]), 0);
   first.observe(3, likeliest([9, 0.9]), 1);
@@ -114,7 +110,6 @@ t.test("recycling learns the pairs of rejected rows, from their places in the tr
 
 t.test("jacobi proposes the guesses of rejected rows where they were made", (t) => {
   const drafts = request(["jacobi", "suffix"], [1, 2]);
-  drafts.skip();
   drafts.observe(2, likeliest([3, 1]), 0);
   drafts.observe(50, likeliest([4, 1]), 1);
   drafts.observe(51, likeliest([5, 1]), 2);
@@ -129,7 +124,6 @@ t.test("jacobi alone guesses at every place, and all are verified", (t) => {
   const shared = new SharedDrafts(vocabSize, ["jacobi"]);
   t.equal(shared.isForced, true);
   const drafts = request([], [1, 2], shared);
-  drafts.skip();
   drafts.observe(2, likeliest([3, 1]), 0);
   drafts.accept([], [3]);
   drafts.propose(4);
@@ -140,7 +134,6 @@ t.test("jacobi alone guesses at every place, and all are verified", (t) => {
 t.test("reader goes on after the leaves of the others", (t) => {
   const shared = new SharedDrafts(vocabSize, ["recycling", "reader"]);
   const drafts = request([], [4, 5, 6, 7, 8, 4], shared);
-  drafts.skip();
   drafts.observe(4, likeliest([5, 0.9]), 0);
   drafts.propose(4);
   t.same(pathsOf(drafts.tree), ["5 6 7 8"]);
@@ -181,7 +174,6 @@ t.test("chaos is the same for the same text, of any shape, and all is verified",
 t.test("statistics: steps, widths, and credit for every drafter that proposed a node", (t) => {
   const shared = new SharedDrafts(vocabSize, ["suffix", "recycling"]);
   const drafts = request([], [1, 2, 3, 1, 2], shared);
-  drafts.skip();
   drafts.observe(2, likeliest([3, 0.9], [9, 0.05]), 0);
   drafts.accept([], [3]);
   drafts.propose(2);
