@@ -8,15 +8,15 @@ import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
-import type { Drafting } from "./drafting.js";
+import type { Drafting } from "./speculation/drafting.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
 import { ReaderPace } from "./reader-pace.js";
 import { type LiveRequest, StepAnswers } from "./step-answers.js";
-import { StepProbe } from "./step-probe.js";
+import { StepProbe } from "./speculation/step-probe.js";
 import { StepRows } from "./step-rows.js";
-import { Verifier } from "./verifier.js";
+import { Verifier } from "./speculation/verifier.js";
 import { createWork, Export, sequenceFor, type Work, type WorkMessage } from "./work.js";
 
 export interface EngineLoopOptions {

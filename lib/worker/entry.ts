@@ -6,8 +6,8 @@ import { limits, pagePositions } from "../limits.js";
 import { Scheduler } from "../scheduler/index.js";
 import { SharedDrafts } from "../speculation/index.js";
 import { header } from "./control.js";
-import { type DraftHandles, DraftModel, type TargetVocabulary } from "./draft-model.js";
-import { Drafting } from "./drafting.js";
+import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
+import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 

@@ -6,7 +6,7 @@ import { Embedding, hiddenStates } from "./embedding.js";
 import { Generation } from "./generation.js";
 import type { FromWorker } from "./protocol.js";
 import { Scoring } from "./scoring.js";
-import type { Verifier } from "./verifier.js";
+import type { Verifier } from "./speculation/verifier.js";
 import type { Work } from "./work.js";
 
 export interface LiveRequest {

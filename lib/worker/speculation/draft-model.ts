@@ -3,13 +3,13 @@
  * text has got since, then goes on by itself while what it says is likely enough to be worth its time. It draws with the
  * request's own noise, so where the two models agree, they draw the same token at any temperature.
  */
-import type { NativeBinding, StepArrays, StepShape } from "../binding/native.js";
-import { createError } from "../errors.js";
-import { limits, pagePositions } from "../limits.js";
-import { type Candidates, candidatesNeeded, pickToken, type SamplingParams } from "../sampling/index.js";
-import { createStepArrays } from "../scheduler/index.js";
-import type { Drafter, DraftTree } from "../speculation/index.js";
-import type { EngineTask } from "./protocol.js";
+import type { NativeBinding, StepArrays, StepShape } from "../../binding/native.js";
+import { createError } from "../../errors.js";
+import { limits, pagePositions } from "../../limits.js";
+import { type Candidates, candidatesNeeded, pickToken, type SamplingParams } from "../../sampling/index.js";
+import { createStepArrays } from "../../scheduler/index.js";
+import type { Drafter, DraftTree } from "../../speculation/index.js";
+import type { EngineTask } from "../protocol.js";
 
 /** Sequences that it follows at once; others go without. */
 const maxFollowed = 4;

@@ -1,7 +1,7 @@
 /** Speculation in the engine's worker: what each generating request drafts, what of it a step verifies, what came of it. */
-import type { StepArrays } from "../binding/native.js";
-import type { SamplingParams } from "../sampling/index.js";
-import type { Sequence } from "../scheduler/index.js";
+import type { StepArrays } from "../../binding/native.js";
+import type { SamplingParams } from "../../sampling/index.js";
+import type { Sequence } from "../../scheduler/index.js";
 import {
   chooseNodes,
   type DraftStats,
@@ -10,7 +10,7 @@ import {
   orderRows,
   RequestDrafts,
   type SharedDrafts,
-} from "../speculation/index.js";
+} from "../../speculation/index.js";
 import type { DraftModel } from "./draft-model.js";
 
 /** Likeliest tokens of a row that the drafters keep where they cost nothing. */

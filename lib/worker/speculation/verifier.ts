@@ -3,12 +3,12 @@
  * next, its row has run too and gives another, and so on. Every token is picked as it would be without a draft, from the
  * same logits and random number: a draft only says which rows have run already.
  */
-import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
-import { childRow } from "../speculation/index.js";
-import type { FinishReason } from "../types.js";
+import type { Scheduler, Sequence, Step } from "../../scheduler/index.js";
+import { childRow } from "../../speculation/index.js";
+import type { FinishReason } from "../../types.js";
 import type { Drafting } from "./drafting.js";
-import type { Generation } from "./generation.js";
-import type { StepRows } from "./step-rows.js";
+import type { Generation } from "../generation.js";
+import type { StepRows } from "../step-rows.js";
 
 export class Verifier {
   constructor(

@@ -4,8 +4,8 @@
  * before it is read.
  */
 import { performance } from "node:perf_hooks";
-import type { NativeBinding } from "../binding/native.js";
-import type { Scheduler } from "../scheduler/index.js";
+import type { NativeBinding } from "../../binding/native.js";
+import type { Scheduler } from "../../scheduler/index.js";
 
 const widths = [1, 2, 3, 4, 6, 8, 12, 16];
 /** Position of a row that measures what attention adds. */
