@@ -15,6 +15,9 @@ export const limits = {
   prefillChunk: 256,
   /** Of them, beside streams that decode: never fewer, so that a prompt gets through whatever was measured. */
   leastPrefillRows: 4,
+  /** Rows of a step that verify drafts, at most, and branches of drafts. */
+  maxDraftRows: 64,
+  maxDraftBranches: 32,
   /** Request priorities are whole numbers from its negative to it. */
   maxPriority: 100,
   /** Requests that wait for admission. */

@@ -22,8 +22,11 @@ export interface LoadOptions {
   matmul?: "auto" | "dot";
   attention?: "exact";
   ffnSparsity?: false;
-  /** "auto" is "off" today. */
-  speculation?: "auto" | "off";
+  /**
+   * Several tokens a step where drafts of them prove right; the text is the same bit for bit. Default: "auto", which drafts
+   * where it pays.
+   */
+  speculation?: "auto" | "off" | SpeculationOptions;
   isa?: "auto" | Isa;
   /** Jinja chat template that replaces the model's own. */
   chatTemplate?: string;
@@ -33,6 +36,22 @@ export interface LoadOptions {
   /** Never touch the network. */
   offline?: boolean;
   signal?: AbortSignal;
+}
+
+/**
+ * Sources of drafts: `recycling` (tokens that once were likely after a token), `suffix` (what followed the text's end where
+ * it occurred before), `reader` (the same after the leaves of the others' drafts), `jacobi` (the model's guesses at rejected
+ * drafts; alone, Jacobi decoding with all `maxNodes` rows), `draft` (a smaller model of the same vocabulary). `chaos` drafts
+ * at random and verifies it all, for tests.
+ */
+export type DrafterName = "recycling" | "suffix" | "reader" | "jacobi" | "draft" | "chaos";
+
+export interface SpeculationOptions {
+  drafters?: DrafterName[];
+  /** The model of the drafter "draft": a name, a path or hf:user/repo:file. */
+  draftModel?: string;
+  /** Drafted tokens one request may have verified in a step, 1 to 63. Default 15; how many it is, is measured and learnt. */
+  maxNodes?: number;
 }
 
 export interface GenerateOptions {
@@ -110,13 +129,19 @@ export interface Timings {
   approximations: string[];
 }
 
-/** What speculation did; all zero where it is off. */
+/** What speculation did for a request; all zero where it is off. */
 export interface SpeculationStats {
+  /** Steps that generated tokens. */
   steps: number;
+  /** Tokens that were tried beside the step's own, and those of them that were right. */
   drafted: number;
   accepted: number;
+  /** Tokens a step gave, its own included: 1 without speculation. */
   meanAccepted: number;
+  /** A token that several drafters proposed counts for each. */
   perDrafter: Record<string, { drafted: number; accepted: number }>;
+  /** Steps by the rows they ran for the request: `widths[1]` ran without a draft. */
+  widths: number[];
 }
 
 export interface GenerateResult {

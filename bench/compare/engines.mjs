@@ -12,7 +12,7 @@ const lutra = {
   async start() {
     const { loadModel } = await import("../../dist/esm/index.js");
     return async (path, threads) => {
-      const model = await loadModel(path, { threads, contextSize, maxSequences: 1, offline: true });
+      const model = await loadModel(path, { threads, contextSize, maxSequences: 1, offline: true, speculation: "off" });
       const options = { temperature: 0, ignoreEos: true, cachePrompt: false };
       const { isa, threads: used, contextSize: context } = model.info;
       return {

@@ -82,7 +82,7 @@ function listTests() {
 /** Everything loaded for one test alone, so that no cache is larger than the test needs. */
 async function runOne(test, path, tool, { rounds, threads }) {
   const contextSize = neededContext([test]);
-  const model = await loadModel(path, { threads, contextSize, maxSequences: test.batch, offline: true });
+  const model = await loadModel(path, { threads, contextSize, maxSequences: test.batch, offline: true, speculation: "off" });
   const peer = flags.peer ? await startPeer(model, contextSize) : undefined;
   const [ours, theirs] = [lutraReadBytes(model), fileReadBytes(model.info)];
   const subject = (engine, bytes, measure) => ({

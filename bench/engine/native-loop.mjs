@@ -22,6 +22,8 @@ export class NativeLoop {
       wants: new Uint8Array(maxRows),
       targets: new Int32Array(maxRows).fill(-1),
       pageTables: Int32Array.from({ length: pages }, (_, page) => page),
+      mirrorRows: new Int32Array(0),
+      mirrorPages: new Int32Array(0),
       biasOffsets: new Int32Array(sequences + 1),
       biasIds: new Int32Array(0),
       biasDivides: new Float32Array(0),
@@ -34,7 +36,7 @@ export class NativeLoop {
       aborts: new Int32Array(new SharedArrayBuffer(4)),
       sequenceAborts: new Int32Array(sequences).fill(-1),
     };
-    this.shape = { rows: 0, sequences, pageStride: this.stride, k: 1 };
+    this.shape = { rows: 0, sequences, pageStride: this.stride, k: 1, mirrors: 0 };
   }
 
   setRow(i, token, position, sequence, wanted) {

@@ -64,7 +64,7 @@ if (unknown !== undefined || ![threads, rounds, steps].every((value) => Number.i
 const run = describeRun(root);
 const path = await resolveModel(flags.model, { offline: process.env.LUTRA_OFFLINE === "1" });
 const { isa } = flags;
-const load = (options) => loadModel(path, { threads, isa, offline: true, ...options });
+const load = (options) => loadModel(path, { threads, isa, offline: true, speculation: "off", ...options });
 const results = {};
 for (const name of names) {
   const section = sections[name];

@@ -25,5 +25,8 @@ export { type BenchProfile, type OperatorShare, profileLutra, summarizeProfile }
 export { bytesPerToken, fileReadBytes, lutraReadBytes, type ReadBytes } from "./read-bytes.js";
 export { type BenchRow, benchRow, deviation, median, type RowInput } from "./rows.js";
 export { runTest, type Subject } from "./run.js";
+export { isLooping, measurePrompt, mergeRounds, type PromptResult } from "./speculation/measure.js";
+export { builtInPrompts, parsePrompts, type SpeculationPrompt } from "./speculation/prompts.js";
+export { type SpeculationRow, speculationRows } from "./speculation/rows.js";
 export { measureLutra, type MeasureOptions, type Sample } from "./streams.js";
 export { type BenchTest, listTests, neededContext, randomIds, streamPrompts, testName } from "./tests.js";

@@ -2,7 +2,7 @@
  * Bytes a generated token has to read. Weights are read once a step, so the streams of a batch share them; each stream
  * reads the keys and values of its own prefix. The tokens generated during the test add to the prefix, and are left out:
  * the share of the ceiling is never flattered. So is what a screened head may read or not (forward/head_screen.h), when
- * one stream decodes.
+ * few streams decode.
  */
 import { binding, type NativeFile } from "../binding/index.js";
 import type { Model } from "../engine/index.js";
@@ -10,10 +10,13 @@ import { pagePositions } from "../limits.js";
 import type { ModelInfo } from "../types.js";
 import type { BenchTest } from "./tests.js";
 
+/** Rows of a step that a screened head takes. */
+const mostScreened = 6;
+
 export interface ReadBytes {
   /** All weights, but of an embedding that is not also the output head one row only. */
   weights: number;
-  /** Of those, what a step of one stream may leave unread. */
+  /** Of those, what a step of up to `mostScreened` streams may leave unread. */
   screened: number;
   /** Keys and values of one position in all layers. */
   kvPerPosition: number;
@@ -49,7 +52,7 @@ export function fileReadBytes(info: ModelInfo): ReadBytes {
 export function bytesPerToken(bytes: ReadBytes, { depth, batch }: Pick<BenchTest, "depth" | "batch">): number {
   const { layers, slidingLayers, window } = bytes;
   const positions = (layers - slidingLayers) * depth + slidingLayers * Math.min(depth, window);
-  const weights = batch === 1 ? bytes.weights - bytes.screened : bytes.weights / batch;
+  const weights = (bytes.weights - (batch <= mostScreened ? bytes.screened : 0)) / batch;
   return weights + (bytes.kvPerPosition / layers) * positions;
 }
 

@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 2;
+export const abiVersion = 3;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
@@ -73,7 +73,7 @@ export interface NativeModelInfo {
   pooling: Pooling | ""; // how the file wants embeddings pooled; "": it does not say
   fileBytes: number;
   weightBytes: number; // packed, in memory
-  screenedBytes: number; // of those, what a step that wants the best candidates of one row may leave unread
+  screenedBytes: number; // of those, what a step that wants the best candidates of up to 6 rows may leave unread
   kvBytesPerToken: Record<KvCacheType, number>;
   warnings: string[]; // e.g. extra tensors ignored
 }
@@ -90,6 +90,10 @@ export interface StepArrays {
   targets: Int32Array; // [rows] token whose logit is wanted too, or -1
   // page tables: entry [sequence * pageStride + position/32] is a page id
   pageTables: Int32Array;
+  // a row's key and value also go to further pages, at the slot of its own position, before any row attends: branches of
+  // a draft tree find their ancestors' rows in pages of their own. A page takes a slot from one row only
+  mirrorRows: Int32Array; // [mirrors] ascending; a row may stand there more than once
+  mirrorPages: Int32Array; // [mirrors]
   // per wanted row w (in row order): biases in [biasOffsets[w], biasOffsets[w+1]); logit' = (logit > 0 ? logit / divide : logit * divide) + add
   biasOffsets: Int32Array; // [wanted + 1]
   biasIds: Int32Array;
@@ -112,6 +116,7 @@ export interface StepShape {
   sequences: number;
   pageStride: number; // entries per page table
   k: number; // candidates per wanted row, 1..256
+  mirrors: number; // entries of mirrorRows and mirrorPages
 }
 
 export interface NativeBinding {

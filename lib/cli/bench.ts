@@ -13,6 +13,10 @@ export function registerBench(program: Command): void {
         const { runConcurrency } = await import("./bench/concurrency.js");
         return runConcurrency(flags, signal);
       }
+      if (flags.speculation !== undefined && flags.speculation !== "off") {
+        const { runSpeculation } = await import("./bench/speculation.js");
+        return runSpeculation(flags, signal);
+      }
       const { runBench } = await import("./bench/run.js");
       await runBench(flags, signal);
     }),

@@ -70,28 +70,47 @@ export interface TechniqueFlags {
   ffnSparsity?: string;
   matmul?: string;
   kvType?: string;
-  speculation?: string;
+  /** True where a command takes it without a value. */
+  speculation?: string | true;
+  modelDraft?: string;
+  draftMax?: number;
 }
 
 /** Approximations and speculation. Their values are the library's to check, so that both say the same. */
-export function addTechniques(command: Command): Command {
+export function addTechniques(command: Command, speculationValue = "<kind>"): Command {
   return command
     .addOption(option("--attention <kind>", "attention: exact"))
     .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
     .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
     .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
-    .addOption(option("--speculation <kind>", "speculative decoding: auto or off (auto is off in this version)"));
+    .addOption(
+      option(
+        `--speculation ${speculationValue}`,
+        "speculative decoding: auto, off, or drafters: suffix,recycling,reader,jacobi",
+      ),
+    )
+    .addOption(option("--model-draft <model>", "a smaller model of the same vocabulary that drafts too"))
+    .addOption(option("--draft-max <n>", "drafted tokens verified in a step at most", positive));
 }
 
 export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
-  const { attention, ffnSparsity, matmul, kvType, speculation } = flags;
+  const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
     attention,
     ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
     matmul,
     kvCacheType: kvType,
-    speculation,
+    speculation: speculationOption(flags),
   } as Partial<LoadOptions>;
+}
+
+function speculationOption({ speculation: given, modelDraft, draftMax }: TechniqueFlags): unknown {
+  const speculation = given === true ? "auto" : given;
+  const isNamed = speculation !== undefined && speculation !== "auto";
+  if (speculation === "off" || (!isNamed && modelDraft === undefined && draftMax === undefined)) return speculation;
+  const drafters = isNamed ? speculation.split(",") : undefined;
+  if (modelDraft !== undefined && drafters?.includes("draft") === false) drafters.push("draft");
+  return { drafters, draftModel: modelDraft, maxNodes: draftMax };
 }
 
 export function addContext(command: Command): Command {

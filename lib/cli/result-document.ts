@@ -25,6 +25,7 @@ export function toDocument({ text, tokens, finishReason, usage, timings, specula
       accepted: speculation.accepted,
       mean_accepted: speculation.meanAccepted,
       per_drafter: speculation.perDrafter,
+      widths: speculation.widths,
     },
     ...(logprobs && logprobs.length > 0 && { logprobs }),
   };

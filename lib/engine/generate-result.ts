@@ -10,7 +10,7 @@
  * - Whoever only iterates gets the error from the iterator: the same error is not reported as an unhandled rejection.
  */
 import { type AbortedError, createError, type LutraError } from "../errors.js";
-import type { GenerateResult, TextPart, TokenLogprob } from "../types.js";
+import type { GenerateResult, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
@@ -33,6 +33,7 @@ const nothingComputed: GenerateSummary = {
   decodeSteps: 0,
   promptMs: 0,
   predictedMs: 0,
+  speculation: undefined,
 };
 
 type Waiter = { resolve: (result: IteratorResult<TextPart, undefined>) => void; reject: (error: LutraError) => void };
@@ -202,7 +203,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         predictedPerSecond: perSecond(decodeSteps, predictedMs),
         approximations: [],
       },
-      speculation: { steps: 0, drafted: 0, accepted: 0, meanAccepted: 0, perDrafter: {} },
+      speculation: speculationOf(summary),
     };
     if (this.options_.withLogprobs) result.logprobs = this.logprobs_;
     this.settle_.resolve(result);
@@ -233,6 +234,15 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     this.handle_ = undefined;
     this.options_.owner = undefined;
   }
+}
+
+function speculationOf({ speculation }: GenerateSummary): SpeculationStats {
+  if (speculation === undefined) {
+    return { steps: 0, drafted: 0, accepted: 0, meanAccepted: 0, perDrafter: {}, widths: [] };
+  }
+  const { steps, drafted, accepted, perDrafter, widths } = speculation;
+  const meanAccepted = steps === 0 ? 0 : (steps + accepted) / steps;
+  return { steps, drafted, accepted, meanAccepted, perDrafter, widths: Array.from(widths, (count) => count ?? 0) };
 }
 
 function perSecond(count: number, ms: number): number {

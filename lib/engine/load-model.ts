@@ -18,14 +18,18 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   if (typeof source !== "string" || source === "")
     throw invalidOption("model", "a name, a path or hf:user/repo:file", source);
   const { chatTemplate, onLoadProgress, onPullProgress, offline, signal, ...engine } = resolveLoadOptions(options);
+  const { speculation } = engine;
   const checkAborted = (): void => {
     if (signal?.aborted) throw createError("ABORTED", "loading was aborted", { cause: signal.reason });
   };
   checkAborted();
   const path = await resolveModel(source, { offline, onPullProgress, signal });
+  const draftPath =
+    speculation?.draftModel && (await resolveModel(speculation.draftModel, { offline, onPullProgress, signal }));
   const fileStamp = await stampFile(path);
   checkAborted();
-  const engines = await Replicas.start({ task: { ...engine, path }, onLoadProgress, signal });
+  const plan = speculation && { ...speculation, draftPath };
+  const engines = await Replicas.start({ task: { ...engine, speculation: plan, path }, onLoadProgress, signal });
   return new Model(engines, {
     path,
     isa: engine.isa,

@@ -5,6 +5,7 @@ import { invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
 import type { LoadOptions } from "../types.js";
+import { type ResolvedSpeculation, resolveSpeculation } from "./speculation-option.js";
 import { checkTechniques, techniqueNames } from "./techniques.js";
 
 const names = [
@@ -19,6 +20,7 @@ const names = [
   "onPullProgress",
   "offline",
   "signal",
+  "speculation",
   ...techniqueNames,
 ] as const satisfies readonly (keyof LoadOptions)[];
 
@@ -34,6 +36,8 @@ export interface ResolvedLoadOptions {
   kvCacheTokens: number;
   isa: Isa;
   kvCacheType: KvCacheType;
+  /** Undefined: off. */
+  speculation: ResolvedSpeculation | undefined;
   chatTemplate: string | undefined;
   onLoadProgress: LoadOptions["onLoadProgress"];
   onPullProgress: LoadOptions["onPullProgress"];
@@ -94,6 +98,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     kvCacheTokens: checkInteger("kvCacheTokens", given["kvCacheTokens"], 1, limits.maxKvCacheTokens) ?? 0,
     isa: checkIsa(given["isa"]),
     kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
+    speculation: resolveSpeculation(given["speculation"]),
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),
     onLoadProgress: checkFunction("onLoadProgress", given["onLoadProgress"]),
     onPullProgress: checkFunction("onPullProgress", given["onPullProgress"]),

@@ -13,7 +13,6 @@ const techniques = {
   matmul: { today: ["auto", "dot"], expected: '"auto" or "dot"', later: ["lut"] },
   attention: { today: ["exact"], expected: '"exact"', later: ["nomad"] },
   ffnSparsity: { today: [false], expected: "false", later: ["wina", "teal", "cats", "dip", "coreinfer"] },
-  speculation: { today: ["auto", "off"], expected: '"auto" or "off"', later: ["drafters"] },
 } as const satisfies Record<string, Technique>;
 
 export const techniqueNames = Object.keys(techniques) as (keyof typeof techniques)[];
@@ -36,7 +35,6 @@ export function checkTechniques(given: Record<string, unknown>): void {
 function nameOf(value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return typeof value === "string" ? value : undefined;
   try {
-    if ("drafters" in value || "draftModel" in value) return "drafters";
     const { type } = value as { type?: unknown };
     return typeof type === "string" ? type : undefined;
   } catch {

@@ -58,6 +58,23 @@ export class PenaltyState {
     }
   }
 
+  /** The state after one more token, beside this one. */
+  after(token: number): PenaltyState {
+    if (!this.penalises) return this;
+    const copy = new PenaltyState(this.params);
+    copy.entries.length = 0;
+    copy.slots.clear();
+    for (const entry of this.entries) {
+      copy.slots.set(entry.id, copy.entries.length);
+      copy.entries.push({ ...entry });
+    }
+    copy.ring = this.ring.slice();
+    copy.head = this.head;
+    copy.held = this.held;
+    copy.push(token);
+    return copy;
+  }
+
   /** Entries that `write` would write. */
   get size(): number {
     return this.entries.length;

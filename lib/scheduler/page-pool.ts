@@ -47,10 +47,13 @@ export class PagePool {
     return (this.holders_[page] as number) > 0;
   }
 
-  /** A free page for one holder, the one after `last` (-1: none) where possible; -1 when none is free. */
-  take(last: number): number {
+  /**
+   * A free page for one holder, the one after `last` (-1: none) where possible; -1 when none is free. One that is to be
+   * given back soon is the first free page: its memory has most likely been touched before.
+   */
+  take(last: number, forSoon = false): number {
     if (this.free_ === 0) return -1;
-    const page = this.findFree(last);
+    const page = forSoon ? this.isFree_.indexOf(1) : this.findFree(last);
     this.setFree(page, 0);
     this.holders_[page] = 1;
     this.held_++;

@@ -141,6 +141,45 @@ export class PageTables {
     this.tree_.forget(namespace);
   }
 
+  pageAt(table: number, index: number): number {
+    return this.entries[table * this.stride_ + index] as number;
+  }
+
+  /**
+   * Makes `table` the sequence's up to page `firstPage`, then gives it pages of its own up to `endPage`, the first of them a
+   * copy. False when there are too few pages; nothing is taken then.
+   */
+  openBranch(sequence: Sequence, table: number, firstPage: number, endPage: number): boolean {
+    const begin = table * this.stride_;
+    this.entries.set(this.pagesOf(sequence).subarray(0, firstPage), begin);
+    for (let index = firstPage; index < endPage; index++) {
+      const page = this.allocate(-1, true);
+      if (page < 0) {
+        this.closeBranch(table, firstPage, index);
+        return false;
+      }
+      this.entries[begin + index] = page;
+    }
+    if (sequence.computed % pagePositions !== 0) {
+      this.copies_.push(this.pagesOf(sequence)[firstPage] as number, this.pageAt(table, firstPage));
+    }
+    return true;
+  }
+
+  /** The branch's own pages take the place of the sequence's; those the prefix tree has got meanwhile hold the same. */
+  adoptBranch(sequence: Sequence, table: number, firstPage: number, endPage: number): void {
+    for (let index = Math.max(firstPage, sequence.cachedPages); index < endPage; index++) {
+      this.setPage(sequence, index, this.pageAt(table, index));
+      this.entries[table * this.stride_ + index] = -1;
+    }
+  }
+
+  closeBranch(table: number, firstPage: number, endPage: number): void {
+    const pages = this.entries.subarray(table * this.stride_ + firstPage, table * this.stride_ + endPage);
+    for (const page of pages) if (page >= 0) this.pool.drop(page);
+    pages.fill(-1);
+  }
+
   private copyPartial(sequence: Sequence): void {
     const begin = sequence.computed;
     if (sequence.node === null || begin >= sequence.cacheable) return;
@@ -156,10 +195,10 @@ export class PageTables {
   }
 
   /** A page that is free, or freed from the tree; -1 when sequences hold all. */
-  private allocate(last: number): number {
-    const page = this.pool.take(last);
+  private allocate(last: number, forSoon = false): number {
+    const page = this.pool.take(last, forSoon);
     if (page >= 0 || !this.tree_.evict()) return page;
-    return this.pool.take(last);
+    return this.pool.take(last, forSoon);
   }
 
   /** The page becomes number `index` of the sequence, in place of one it has, or after its last. */

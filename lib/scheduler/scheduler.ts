@@ -12,11 +12,19 @@
  */
 import type { StepArrays } from "../binding/native.js";
 import { createError } from "../errors.js";
-import { pagePositions } from "../limits.js";
+import { limits, pagePositions } from "../limits.js";
 import { PageTables } from "./page-tables.js";
 import { compareRank, Sequence, type SequenceRequest } from "./sequence.js";
-import { createStepArrays, type Step, type StepLimits } from "./step.js";
+import type { Step, StepLimits } from "./step.js";
+import { StepBuilder } from "./step-builder.js";
 import { StepCosts } from "./step-costs.js";
+import type { StepCurve } from "./step-curve.js";
+
+/**
+ * Gives the sequences, which all decode in a step that has no prompt rows, their `draft` or none: `most` rows together, beside
+ * one each of their own.
+ */
+export type PlanDrafts = (sequences: readonly Sequence[], time: (rows: number) => number, most: number) => void;
 
 export interface SchedulerOptions extends StepLimits {
   pages: number;
@@ -30,25 +38,26 @@ export class Scheduler {
   private readonly options_: SchedulerOptions;
   private readonly tables_: PageTables;
   private readonly costs_: StepCosts;
+  private readonly planDrafts_: PlanDrafts;
   /** Both by rank. */
   private readonly queue_: Sequence[] = [];
   private readonly running_: Sequence[] = [];
   private readonly freeSlots_: number[];
   private readonly byId_ = new Map<number, Sequence>();
-  private readonly step_: Step;
+  private readonly builder_: StepBuilder;
   private composed_ = false;
   private nextOrder_ = 0;
   private stepNumber_ = 0;
   private preemptions_ = 0;
 
-  constructor(options: SchedulerOptions, aborts: Int32Array) {
+  constructor(options: SchedulerOptions, aborts: Int32Array, planDrafts: PlanDrafts = () => {}) {
     this.options_ = options;
-    this.tables_ = new PageTables(options.pages, options.maxSequences, options.pageStride);
-    this.costs_ = new StepCosts(options.maxSequences);
-    this.arrays = createStepArrays(options, this.tables_.entries, aborts);
+    this.tables_ = new PageTables(options.pages, options.maxSequences + options.maxBranches, options.pageStride);
+    this.planDrafts_ = planDrafts;
+    this.costs_ = new StepCosts(options.maxSequences + limits.maxDraftRows);
+    this.builder_ = new StepBuilder(options, this.tables_, aborts);
+    this.arrays = this.builder_.arrays;
     this.freeSlots_ = Array.from({ length: options.maxSequences }, (_, i) => options.maxSequences - 1 - i);
-    const shape = { rows: 0, sequences: options.maxSequences, pageStride: options.pageStride, k: 1 };
-    this.step_ = { shape, spans: [], wanted: [], decodeRows: 0 };
   }
 
   get queued(): number {
@@ -64,6 +73,14 @@ export class Scheduler {
   /** Pages of the prefix cache, used or not. */
   get cachedPages(): number {
     return this.tables_.pool.cached;
+  }
+  /** Entries of a page table. */
+  get pageStride(): number {
+    return this.options_.pageStride;
+  }
+  /** What steps of decode rows take. */
+  get curve(): StepCurve {
+    return this.costs_.curve;
   }
   /** Times a sequence had to make room. */
   get preemptions(): number {
@@ -121,14 +138,17 @@ export class Scheduler {
   compose(): Step | null {
     if (this.composed_) throw createError("INTERNAL", "scheduler: compose() before commit()");
     this.admit();
-    const step = this.step_;
-    step.spans.length = step.wanted.length = step.shape.rows = step.decodeRows = 0;
+    const { step } = this.builder_;
+    this.builder_.begin();
     this.stepNumber_++;
     do {
-      this.addDecodeRows(step);
-      this.addPromptRows(step);
+      const decoding = this.findDecoding();
+      const waiting = this.findPrompts();
+      if (decoding.length > 0) this.addDecodeRows(step, decoding, waiting.length === 0);
+      this.addPromptRows(step, waiting);
     } while (step.shape.rows === 0 && this.makeRoom());
     if (step.shape.rows === 0) return null;
+    this.builder_.end();
     this.composed_ = true;
     return step;
   }
@@ -138,15 +158,25 @@ export class Scheduler {
     return this.tables_.takeCopies();
   }
 
-  /** The composed rows have run, in `ms` milliseconds: their positions are in the cache. */
+  /** The composed rows have run, in `ms` milliseconds: their positions are in the cache, drafts' when they are accepted. */
   commit(ms: number): void {
-    const { spans, shape, decodeRows } = this.step_;
+    const { spans, shape, decodeRows, depth } = this.builder_.step;
     for (const { sequence, rows } of spans) {
-      sequence.computed += rows;
+      sequence.computed += sequence.draft === null ? rows : 1;
       this.tables_.publish(sequence);
     }
-    this.costs_.observe(decodeRows, shape.rows - decodeRows, ms);
+    this.costs_.observe(decodeRows, shape.rows - decodeRows, depth, ms);
     this.composed_ = false;
+  }
+
+  /** The row of the sequence's draft came true, as its parent did before: its position is in the cache too. */
+  accept(sequence: Sequence, row: number): void {
+    const { draft } = sequence;
+    if (draft === null) return;
+    const branch = draft.branches[row] as number;
+    if (branch !== draft.branches[draft.parents[row] as number]) this.builder_.branches.adopt(sequence, branch);
+    sequence.computed++;
+    this.tables_.publish(sequence);
   }
 
   /** The composed step did not finish: nothing advances. */
@@ -174,7 +204,9 @@ export class Scheduler {
     this.tables_.forget(namespace);
   }
 
-  private addDecodeRows(step: Step): void {
+  /** The sequences that decode and have a page for it; those last in rank make room. */
+  private findDecoding(): Sequence[] {
+    const found: Sequence[] = [];
     for (let i = 0; i < this.running_.length; i++) {
       const sequence = this.running_[i] as Sequence;
       if (sequence.paused || !sequence.decoding) continue;
@@ -184,17 +216,35 @@ export class Scheduler {
         if (last === sequence) break;
         this.preempt(last);
       }
-      if (sequence.pages * pagePositions < sequence.length) continue;
-      this.addSpan(step, sequence, 1);
-      step.decodeRows++;
+      if (sequence.pages * pagePositions >= sequence.length) found.push(sequence);
     }
+    return found;
   }
 
-  /** Chunks of prompts: by priority, then whoever waited longest for one, so that a short prompt passes a long one. */
-  private addPromptRows(step: Step): void {
+  /** Those with a prompt to run: by priority, then whoever waited longest, so that a short prompt passes a long one. */
+  private findPrompts(): Sequence[] {
     const waiting = this.running_.filter(({ paused, decoding, pending }) => !paused && !decoding && pending > 0);
-    waiting.sort((a, b) => b.priority - a.priority || a.lastChunk - b.lastChunk || a.order - b.order);
-    let budget = this.costs_.promptRows(step.decodeRows, this.options_.prefillChunk);
+    return waiting.sort((a, b) => b.priority - a.priority || a.lastChunk - b.lastChunk || a.order - b.order);
+  }
+
+  private addDecodeRows(step: Step, sequences: readonly Sequence[], mayDraft: boolean): void {
+    step.depth = sequences.reduce((sum, { length }) => sum + length, 0) / sequences.length;
+    for (const sequence of sequences) sequence.draft = null;
+    const { maxRows, maxWanted } = this.options_;
+    const most = Math.min(maxRows, maxWanted) - sequences.length;
+    if (mayDraft && most > 0) {
+      const { curve } = this;
+      this.planDrafts_(sequences, (rows) => curve.time(rows, step.depth), most);
+    }
+    for (const sequence of sequences) {
+      if (sequence.draft === null || !this.builder_.addDraft(sequence, sequence.draft)) this.builder_.add(sequence, 1);
+    }
+    step.decodeRows = step.shape.rows;
+  }
+
+  /** Chunks of prompts, as many rows as the streams can bear. */
+  private addPromptRows(step: Step, waiting: readonly Sequence[]): void {
+    let budget = this.costs_.promptRows(step.decodeRows, step.depth, this.options_.prefillChunk);
     for (const sequence of waiting) {
       if (budget <= 0) return;
       this.tables_.adopt(sequence);
@@ -207,33 +257,10 @@ export class Scheduler {
         rows = sequence.pages * pagePositions - sequence.computed;
       }
       if (rows <= 0) continue;
-      this.addSpan(step, sequence, rows);
+      this.builder_.add(sequence, rows);
       sequence.lastChunk = this.stepNumber_;
       budget -= rows;
     }
-  }
-
-  private addSpan(step: Step, sequence: Sequence, rows: number): void {
-    const { tokens, positions, sequences, wants, targets } = this.arrays;
-    const start = sequence.computed;
-    const { wanted: kind } = sequence;
-    let hidden = 0;
-    for (let i = 0; i < rows; i++) {
-      const row = step.shape.rows + i;
-      const position = start + i;
-      const last = position === sequence.length - 1;
-      const wanted = kind === "targets" || (kind === "next" && last);
-      const state = kind === "states" || (kind === "last-state" && last);
-      tokens[row] = sequence.tokens[position] as number;
-      positions[row] = position;
-      sequences[row] = sequence.slot;
-      wants[row] = wanted ? 1 : state ? 3 : 0;
-      targets[row] = kind === "targets" ? (sequence.tokens[position + 1] as number) : -1;
-      if (wanted) step.wanted.push({ sequence, position, row });
-      else if (state) hidden++;
-    }
-    step.spans.push({ sequence, start, rows, hidden });
-    step.shape.rows += rows;
   }
 
   /** The queue's head waits until its slot and the pages up to its first token are there; nobody passes it. */
@@ -281,6 +308,7 @@ export class Scheduler {
 
   private stopRunning(sequence: Sequence): void {
     this.running_.splice(this.running_.indexOf(sequence), 1);
+    this.builder_.branches.close(sequence);
     this.tables_.release(sequence);
     this.arrays.sequenceAborts[sequence.slot] = -1;
     this.freeSlots_.push(sequence.slot);

@@ -1,4 +1,5 @@
 /** One request as the scheduler sees it: its known tokens, and how many of them are in the K/V cache. */
+import type { DraftRows } from "../speculation/index.js";
 import type { PrefixNode } from "./prefix-tree.js";
 
 /**
@@ -53,6 +54,8 @@ export class Sequence {
   /** Of those, the first `cachedPages` are the tree's path down to `node`. */
   cachedPages = 0;
   node: PrefixNode | null = null;
+  /** What the step that is composed or has just run verifies beside its last token. */
+  draft: DraftRows | null = null;
   /** Order of arrival. */
   order = 0;
   /** Number of the step that last ran a chunk of its prompt. */

@@ -16,18 +16,24 @@ export interface WantedRow {
   position: number;
   /** Of the step. */
   row: number;
+  /** Row of the sequence's draft; 0 for its own last token. */
+  draft: number;
 }
 
 export interface Step {
   shape: StepShape;
   spans: StepSpan[];
   wanted: WantedRow[];
-  /** Rows of sequences that decode; the others belong to prompts. */
+  /** Rows of sequences that decode, drafts among them; the others belong to prompts. */
   decodeRows: number;
+  /** Mean position of the sequences that decode. */
+  depth: number;
 }
 
 export interface StepLimits {
   maxSequences: number;
+  /** Branches of drafts in one step; each has a page table behind those of the sequences. */
+  maxBranches: number;
   /** Page-table entries per sequence. */
   pageStride: number;
   maxRows: number;
@@ -37,8 +43,9 @@ export interface StepLimits {
   dim: number;
 }
 
-/** First size of the bias lists; whoever fills them replaces them by larger ones. */
+/** First sizes of lists that whoever fills them replaces by larger ones. */
 const firstBiases = 1024;
+const firstMirrors = 256;
 
 export function createStepArrays(limits: StepLimits, pageTables: Int32Array, aborts: Int32Array): StepArrays {
   return {
@@ -47,6 +54,8 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     sequences: new Int32Array(limits.maxRows),
     wants: new Uint8Array(limits.maxRows),
     targets: new Int32Array(limits.maxRows),
+    mirrorRows: new Int32Array(firstMirrors),
+    mirrorPages: new Int32Array(firstMirrors),
     pageTables,
     biasOffsets: new Int32Array(limits.maxWanted + 1),
     biasIds: new Int32Array(firstBiases),
@@ -58,6 +67,6 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     targetLogits: new Float32Array(limits.maxWanted),
     hidden: new Float32Array(limits.maxRows * limits.dim),
     aborts,
-    sequenceAborts: new Int32Array(limits.maxSequences).fill(-1),
+    sequenceAborts: new Int32Array(limits.maxSequences + limits.maxBranches).fill(-1),
   };
 }

@@ -4,6 +4,7 @@
  */
 import type { Pooling } from "../binding/native.js";
 import { createError } from "../errors.js";
+import type { Sequence, Step } from "../scheduler/index.js";
 import type { FromWorker } from "./protocol.js";
 
 export interface EmbeddingOptions {
@@ -61,5 +62,19 @@ export class Embedding {
     const divisor = this.normalize_ ? norm || 1 : this.added_;
     const vector = Float32Array.from(this.sum_, (x) => x / divisor);
     return { type: "embedded", id: this.id, vector, tokens: this.tokens_ };
+  }
+}
+
+/** What a step gave to sequences that are being embedded: hidden states of neighbouring positions from `position` on. */
+export function* hiddenStates(
+  { spans }: Step,
+  hidden: Float32Array,
+  dim: number,
+): Generator<{ sequence: Sequence; states: Float32Array; position: number }> {
+  let begin = 0;
+  for (const { sequence, start, rows, hidden: count } of spans) {
+    const end = begin + count * dim;
+    if (count > 0) yield { sequence, states: hidden.subarray(begin, end), position: start + rows - count };
+    begin = end;
   }
 }

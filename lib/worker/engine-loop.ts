@@ -3,17 +3,20 @@
  * step, run it natively, hand its rows to their requests. When nothing can run, return to the event loop and sleep until
  * a message comes. No promise is created per step.
  */
+import { performance } from "node:perf_hooks";
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { createError, type LutraError, toLutraError } from "../errors.js";
-import { limits } from "../limits.js";
 import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
 import { header, slotIndex, slotWord } from "./control.js";
-import { Embedding } from "./embedding.js";
+import type { Drafting } from "./speculation/drafting.js";
 import { Generation, type TextSource } from "./generation.js";
 import { PageTransfer } from "./page-transfer.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
-import { Scoring } from "./scoring.js";
+import { ReaderPace } from "./reader-pace.js";
+import { type LiveRequest, StepAnswers } from "./step-answers.js";
+import { StepProbe } from "./speculation/step-probe.js";
 import { StepRows } from "./step-rows.js";
+import { Verifier } from "./speculation/verifier.js";
 import { createWork, Export, sequenceFor, type Work, type WorkMessage } from "./work.js";
 
 export interface EngineLoopOptions {
@@ -22,6 +25,8 @@ export interface EngineLoopOptions {
   source: TextSource;
   engine: number;
   scheduler: Scheduler;
+  /** Undefined: no speculation. */
+  drafting: Drafting | undefined;
   contextSize: number;
   /** Logits of a row. */
   rowLength: number;
@@ -31,13 +36,6 @@ export interface EngineLoopOptions {
   dim: number;
   /** Frees the native objects, at the end. */
   release: () => void;
-}
-
-interface LiveRequest {
-  id: number;
-  slot: number;
-  sequence: Sequence;
-  work: Work;
 }
 
 export class EngineLoop {
@@ -50,6 +48,8 @@ export class EngineLoop {
   private stopped_ = false;
   private readonly rows_: StepRows;
   private readonly pages_: PageTransfer;
+  private readonly answers_: StepAnswers;
+  private readonly pace_: ReaderPace;
 
   constructor(options: EngineLoopOptions) {
     this.options_ = options;
@@ -57,8 +57,24 @@ export class EngineLoop {
     this.control_ = options.control;
     const { source, engine, pageBytes } = options;
     this.pages_ = new PageTransfer(options.scheduler, source.binding, engine, pageBytes);
-    this.rows_ = new StepRows(options.scheduler.arrays, options.rowLength, (w, out) => {
-      source.binding.engineLogits(engine, w, out);
+    this.rows_ = new StepRows({
+      arrays: options.scheduler.arrays,
+      rowLength: options.rowLength,
+      readRow: (w, out) => source.binding.engineLogits(engine, w, out),
+      kept: options.drafting?.keptCandidates ?? 0,
+    });
+    this.pace_ = new ReaderPace(options.scheduler, options.control);
+    this.answers_ = new StepAnswers({
+      scheduler: options.scheduler,
+      verifier: new Verifier(options.scheduler, this.rows_, options.drafting),
+      dim: options.dim,
+      requestOf: (sequence) => this.bySequence_.get(sequence.id),
+      enqueue: (id, slot, work) => this.enqueue(id, slot, work),
+      pace: (request) => this.paceReader(request),
+      finish: (request, work, reason) => this.finish(request, work, reason),
+      forget: (request) => this.forget(request),
+      fail: (id, error) => this.fail(id, error),
+      post: (message) => this.post(message),
     });
   }
 
@@ -68,17 +84,33 @@ export class EngineLoop {
       this.receive(message);
       this.run();
     });
+    if (this.options_.drafting !== undefined) setImmediate(() => this.probe());
+  }
+
+  /** Until somebody wants something. */
+  private probe(): void {
+    const { source, engine, contextSize } = this.options_;
+    const probe = new StepProbe(source.binding, engine, this.scheduler_, contextSize);
+    while (this.live_.size === 0 && !this.stopped_ && !this.receiveAll() && probe.run()) {}
+    if (this.stopped_) return;
+    probe.report();
+    this.run();
+  }
+
+  /** Whether there was a message. */
+  private receiveAll(): boolean {
+    let received = false;
+    for (;;) {
+      const next = receiveMessageOnPort(this.options_.port);
+      if (next === undefined) return received;
+      this.receive(next.message as ToWorker);
+      received = true;
+    }
   }
 
   private run(): void {
     for (;;) {
-      for (
-        let next = receiveMessageOnPort(this.options_.port);
-        next !== undefined;
-        next = receiveMessageOnPort(this.options_.port)
-      ) {
-        this.receive(next.message as ToWorker);
-      }
+      this.receiveAll();
       if (this.stopped_) return;
       this.sweep();
       this.sendExports();
@@ -147,6 +179,7 @@ export class EngineLoop {
     const request = { id, slot, sequence, work };
     this.live_.set(id, request);
     this.bySequence_.set(sequence.id, request);
+    if (work instanceof Generation) this.options_.drafting?.begin(sequence, work.params);
   }
 
   /** Ends the requests whose abort flag is set. Returns how many. */
@@ -178,15 +211,7 @@ export class EngineLoop {
     }
     this.scheduler_.commit(performance.now() - started);
     Atomics.add(this.control_, header.steps, 1);
-    this.reportPrompts(step);
-    this.advanceEmbeddings(step);
-    for (let w = 0; w < step.wanted.length; w++) {
-      const { sequence, position } = step.wanted[w] as Step["wanted"][number];
-      const request = this.bySequence_.get(sequence.id);
-      if (request === undefined) continue;
-      if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
-      else if (request.work instanceof Generation) this.advance(request, request.work, step, w, position);
-    }
+    this.answers_.give(step);
   }
 
   /** Sends what is asked for and all in the cache; false when there was nothing. */
@@ -208,83 +233,15 @@ export class EngineLoop {
     return sent;
   }
 
-  private advance(request: LiveRequest, work: Generation, step: Step, w: number, position: number): void {
-    try {
-      const logSumExp = this.scheduler_.arrays.logSumExp[w] as number;
-      const token = work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
-      if (token === null) this.finish(request, work, work.finishReason ?? "stop");
-      else if (!this.scheduler_.append(request.sequence, token)) this.finish(request, work, "length");
-      else this.paceReader(request);
-    } catch (thrown) {
-      this.fail(request.id, toLutraError(thrown));
-    }
-  }
-
-  private advanceScoring(request: LiveRequest, work: Scoring, w: number, position: number): void {
-    const { targetLogits, logSumExp } = this.scheduler_.arrays;
-    try {
-      work.accept(targetLogits[w] as number, logSumExp[w] as number);
-      if (position < request.sequence.length - 2) return;
-      this.forget(request);
-      if (++work.window < work.windows.length) this.enqueue(request.id, request.slot, work);
-      else this.post({ type: "scored", id: request.id, summary: work.summary() });
-    } catch (thrown) {
-      this.fail(request.id, toLutraError(thrown));
-    }
-  }
-
-  private advanceEmbeddings(step: Step): void {
-    let begin = 0;
-    for (const { sequence, start, rows, hidden } of step.spans) {
-      const end = begin + hidden * this.options_.dim;
-      const states = this.scheduler_.arrays.hidden.subarray(begin, end);
-      begin = end;
-      const request = this.bySequence_.get(sequence.id);
-      if (hidden === 0 || !(request?.work instanceof Embedding)) continue;
-      try {
-        if (!request.work.add(states, start + rows - hidden)) continue;
-        const reply = request.work.result();
-        this.forget(request);
-        this.post(reply);
-      } catch (thrown) {
-        this.fail(request.id, toLutraError(thrown));
-      }
-    }
-  }
-
-  private reportPrompts(step: Step): void {
-    for (const { sequence } of step.spans) {
-      const request = this.bySequence_.get(sequence.id);
-      if (!(request?.work instanceof Generation) || !request.work.reportProgress) continue;
-      if (sequence.length > sequence.promptLength) continue;
-      const { computed: processedTokens, promptLength: totalTokens } = sequence;
-      this.post({ type: "prompt-progress", id: request.id, processedTokens, totalTokens });
-    }
-  }
-
-  /** Pauses a sequence whose reader is too far behind, and lets one go on whose reader has caught up. */
-  private paceReader(request: LiveRequest): void {
-    if (!(request.work instanceof Generation)) return;
-    const { slot, sequence } = request;
-    const sent = request.work.sentTokens;
-    const unread = (): number => sent - Atomics.load(this.control_, slotIndex(slot, slotWord.consumed));
-    if (!sequence.paused) {
-      if (unread() <= limits.maxUnreadTokens || this.flag(slot, slotWord.unbounded)) return;
-      // The flag goes up before the last look at the counter: either we see what main took, or main sees the flag.
-      this.setPaused(request, true);
-    }
-    if (unread() <= limits.maxUnreadTokens / 2 || this.flag(slot, slotWord.unbounded)) this.setPaused(request, false);
-  }
-
-  private setPaused(request: LiveRequest, paused: boolean): void {
-    Atomics.store(this.control_, slotIndex(request.slot, slotWord.paused), paused ? 1 : 0);
-    this.scheduler_.setPaused(request.sequence.id, paused);
+  private paceReader({ sequence, slot, work }: LiveRequest): void {
+    if (work instanceof Generation) this.pace_.keep(sequence, slot, work.sentTokens);
   }
 
   private finish(request: LiveRequest, work: Generation, reason: "stop" | "length" | "abort"): void {
     const { cachedTokens } = request.sequence;
+    const speculation = this.options_.drafting?.end(request.sequence);
     this.forget(request);
-    work.finish(reason, cachedTokens);
+    work.finish(reason, cachedTokens, speculation);
   }
 
   private generationOf(sequence: Sequence): Generation | undefined {
@@ -306,6 +263,7 @@ export class EngineLoop {
   private forget(request: LiveRequest): void {
     this.scheduler_.remove(request.sequence.id);
     this.bySequence_.delete(request.sequence.id);
+    this.options_.drafting?.end(request.sequence);
     this.live_.delete(request.id);
     this.publish();
   }

@@ -4,7 +4,10 @@ import type { NativeBinding } from "../binding/native.js";
 import { createError, toLutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import { Scheduler } from "../scheduler/index.js";
+import { SharedDrafts } from "../speculation/index.js";
 import { header } from "./control.js";
+import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
+import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 
@@ -12,8 +15,16 @@ import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./proto
 const wantedLogitBytes = 32 << 20;
 const maxWantedRows = 128;
 
+type WorkerHandles = { [Name in keyof (EngineHandles & DraftHandles)]?: number | undefined };
+
+interface Target extends TargetVocabulary {
+  vocabSize: number;
+  isScreened: boolean;
+  handles: WorkerHandles;
+}
+
 export default function startEngine(task: EngineTask): LoadReply {
-  const handles: Partial<EngineHandles> = {};
+  const handles: WorkerHandles = {};
   let binding: NativeBinding | undefined;
   try {
     binding = getBinding();
@@ -26,7 +37,7 @@ export default function startEngine(task: EngineTask): LoadReply {
   }
 }
 
-function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineHandles>): LoadedEngine {
+function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles): LoadedEngine {
   const started = performance.now();
   const { isa, threads, kvCacheType, control, port } = task;
   let last = { loadedBytes: 0, totalBytes: 0 };
@@ -63,9 +74,18 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType });
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
+  const drafting = createDrafting(binding, task, {
+    tokenizer,
+    size: vocab.size,
+    vocabSize: info.vocabSize,
+    isScreened: info.screenedBytes > 0,
+    contextSize,
+    handles,
+  });
   const scheduler = new Scheduler(
     {
       maxSequences,
+      maxBranches: drafting === undefined ? 0 : limits.maxDraftBranches,
       pageStride,
       maxRows,
       maxWanted,
@@ -77,6 +97,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
       maxQueuedRequests: limits.maxQueuedRequests,
     },
     control,
+    (sequences, time, most) => drafting?.plan(sequences, time, most),
   );
   const source = { binding, tokenizer, vocab, endOfGeneration: new Set(vocab.endOfGeneration) };
   const { threads: used, kvBytes, scratchBytes, pageBytes } = binding.engineInfo(engine);
@@ -86,6 +107,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
     source,
     engine,
     scheduler,
+    drafting,
     contextSize,
     rowLength: info.vocabSize,
     pageBytes,
@@ -107,6 +129,14 @@ function load(binding: NativeBinding, task: EngineTask, handles: Partial<EngineH
   };
 }
 
+function createDrafting(binding: NativeBinding, task: EngineTask, target: Target): Drafting | undefined {
+  const { speculation } = task;
+  if (speculation === undefined) return undefined;
+  const { drafters, maxNodes, draftPath } = speculation;
+  const model = draftPath === undefined ? undefined : new DraftModel(binding, task, target, target.handles);
+  return new Drafting(new SharedDrafts(target.vocabSize, drafters), { maxNodes, isScreened: target.isScreened, model });
+}
+
 /** As the caller says; by default room for some full contexts, fewer when memory is short. */
 function countPages(task: EngineTask, pageStride: number, contextBytes: number, availableBytes: number): number {
   const { kvCacheTokens, maxSequences, contextSize } = task;
@@ -126,9 +156,10 @@ export function fittingContexts(most: number, contextBytes: number, availableByt
   return Math.max(1, Math.min(most, fitting));
 }
 
-function release(binding: NativeBinding, handles: Partial<EngineHandles>): void {
-  if (handles.engine !== undefined) binding.engineRelease(handles.engine);
-  if (handles.tokenizer !== undefined) binding.tokenizerRelease(handles.tokenizer);
-  if (handles.model !== undefined) binding.modelRelease(handles.model);
-  handles.engine = handles.tokenizer = handles.model = undefined;
+function release(binding: NativeBinding, handles: WorkerHandles): void {
+  for (const engine of [handles.engine, handles.draftEngine]) if (engine !== undefined) binding.engineRelease(engine);
+  for (const each of [handles.tokenizer, handles.draftTokenizer])
+    if (each !== undefined) binding.tokenizerRelease(each);
+  for (const model of [handles.model, handles.draftModel]) if (model !== undefined) binding.modelRelease(model);
+  for (const name of Object.keys(handles) as (keyof WorkerHandles)[]) handles[name] = undefined;
 }

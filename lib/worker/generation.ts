@@ -1,4 +1,5 @@
 /** One generating request in the worker: sampling, the end of its text, and the parts it sends. */
+import { performance } from "node:perf_hooks";
 import type { NativeBinding, NativeVocab } from "../binding/native.js";
 import {
   type Candidates,
@@ -11,6 +12,7 @@ import {
   topLogprobs,
   Utf8Stream,
 } from "../sampling/index.js";
+import type { DraftStats } from "../speculation/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary, Place } from "./protocol.js";
 
@@ -114,15 +116,15 @@ export class Generation {
   }
 
   /** Sends what is left, and the summary. */
-  finish(reason: FinishReason, cachedTokens: number): void {
+  finish(reason: FinishReason, cachedTokens: number, speculation?: DraftStats): void {
     this.finishReason = reason;
     const text = this.stop_.matched === undefined ? this.stop_.push(this.utf8_.flush()).text + this.stop_.flush() : "";
     this.unsent_.text += text;
     if (this.unsent_.text !== "" || this.unsent_.tokens.length > 0) this.send();
-    this.post_({ type: "generated", id: this.id, summary: this.summary(reason, cachedTokens) });
+    this.post_({ type: "generated", id: this.id, summary: { ...this.summary(reason, cachedTokens), speculation } });
   }
 
-  private summary(finishReason: FinishReason, cachedTokens: number): GenerateSummary {
+  private summary(finishReason: FinishReason, cachedTokens: number): Omit<GenerateSummary, "speculation"> {
     const now = performance.now();
     const started = this.startMs_ || now;
     const promptEnd = this.promptEndMs_ || now;

@@ -2,6 +2,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab, Pooling } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
+import type { DraftStats, Source } from "../speculation/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 
 /** The task that piscina runs once per model: load, then serve the port. */
@@ -20,6 +21,8 @@ export interface EngineTask {
   /** 0: the default, or less when memory is short. */
   kvCacheTokens: number;
   kvCacheType: KvCacheType;
+  /** Undefined: off. */
+  speculation: SpeculationPlan | undefined;
   control: Int32Array;
   port: MessagePort;
 }
@@ -112,6 +115,16 @@ export interface GenerateSummary {
   decodeSteps: number;
   promptMs: number;
   predictedMs: number;
+  /** Undefined where it is off. */
+  speculation: DraftStats | undefined;
+}
+
+/** Which drafters speculate, and how many nodes of a draft one request may have verified in a step. */
+export interface SpeculationPlan {
+  drafters: readonly Source[];
+  maxNodes: number;
+  /** File of the model that drafts, where one does. */
+  draftPath: string | undefined;
 }
 
 export interface ScoreSummary {

@@ -62,6 +62,7 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, u
   step.sequences = static_cast<uint32_t>(integer_property(shape, "sequences", 1, kMaxRows));
   step.page_stride = static_cast<uint32_t>(integer_property(shape, "pageStride", 1, 1 << 22));
   step.k = static_cast<uint32_t>(integer_property(shape, "k", 1, 256));
+  step.mirrors = static_cast<uint32_t>(integer_property(shape, "mirrors", 0, kMaxRows));
   step.tokens = array_property<int32_t>(arrays, "tokens", step.rows).data;
   step.positions = array_property<int32_t>(arrays, "positions", step.rows).data;
   step.row_sequences = array_property<int32_t>(arrays, "sequences", step.rows).data;
@@ -69,6 +70,8 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, u
   step.targets = array_property<int32_t>(arrays, "targets", step.rows).data;
   step.page_tables =
       array_property<int32_t>(arrays, "pageTables", static_cast<uint64_t>(step.sequences) * step.page_stride).data;
+  step.mirror_rows = array_property<int32_t>(arrays, "mirrorRows", step.mirrors).data;
+  step.mirror_pages = array_property<int32_t>(arrays, "mirrorPages", step.mirrors).data;
 
   uint32_t wanted = 0;
   uint64_t hidden = 0;

@@ -111,62 +111,10 @@ bool Engine::allocate() {
   if (scratch_.data() == nullptr) return false;
   carve(scratch_.data());
   spans_.reserve(options_.max_rows);
-  row_pages_.reserve(options_.max_rows);
+  row_pages_.reserve(size_t{2} * options_.max_rows);
+  row_pages_end_.reserve(options_.max_rows);
   wanted_rows_.reserve(options_.max_rows);
   return true;
-}
-
-Status Engine::check(const Step& step, uint32_t& wanted) const {
-  auto bad = [](const char* field, uint32_t i, const std::string& expected, int64_t found) {
-    return Status("INVALID_OPTION", std::string(field) + "[" + std::to_string(i) + "]: expected " + expected +
-                                        ", got " + std::to_string(found));
-  };
-  const model::HyperParameters& hyper = model_->hyper;
-  wanted = 0;
-  for (uint32_t i = 0; i < step.rows; ++i) {
-    if (static_cast<uint32_t>(step.tokens[i]) >= hyper.vocab_size) {
-      return {"INVALID_TOKEN", "tokens[" + std::to_string(i) + "]: expected an id in [0, " +
-                                   std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.tokens[i])};
-    }
-    if (step.targets[i] < -1 || step.targets[i] >= static_cast<int64_t>(hyper.vocab_size)) {
-      return {"INVALID_TOKEN", "targets[" + std::to_string(i) + "]: expected -1 or an id in [0, " +
-                                   std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.targets[i])};
-    }
-    const auto sequence = static_cast<uint32_t>(step.row_sequences[i]);
-    if (sequence >= step.sequences)
-      return bad("sequences", i, "less than " + std::to_string(step.sequences), step.row_sequences[i]);
-    const auto position = static_cast<uint32_t>(step.positions[i]);
-    if (position / kernels::kPagePositions >= step.page_stride) {
-      return bad("positions", i, "less than " + std::to_string(step.page_stride * kernels::kPagePositions),
-                 step.positions[i]);
-    }
-    const bool continues = i > 0 && step.row_sequences[i - 1] == step.row_sequences[i];
-    if (continues && step.positions[i] != step.positions[i - 1] + 1) {
-      return bad("positions", i, "the next position of its sequence", step.positions[i]);
-    }
-    // The last row of a span decides which pages the span reads.
-    const bool last_of_span = i + 1 == step.rows || step.row_sequences[i + 1] != step.row_sequences[i];
-    const int32_t* pages = step.page_tables + static_cast<uint64_t>(sequence) * step.page_stride;
-    for (uint32_t p = 0; last_of_span && p <= position / kernels::kPagePositions; ++p) {
-      if (static_cast<uint32_t>(pages[p]) >= options_.pages) {
-        return bad("pageTables", p, "a page below " + std::to_string(options_.pages), pages[p]);
-      }
-    }
-    if (step.wants[i] > kHidden) return bad("wants", i, "0, 1, 2 or 3", step.wants[i]);
-    wanted += wants_candidates(step.wants[i]);
-  }
-  for (uint32_t w = 0; w < wanted; ++w) {
-    if (step.bias_offsets[w] < 0 || step.bias_offsets[w + 1] < step.bias_offsets[w]) {
-      return bad("biasOffsets", w + 1, "ascending offsets", step.bias_offsets[w + 1]);
-    }
-    for (int32_t b = step.bias_offsets[w]; b < step.bias_offsets[w + 1]; ++b) {
-      if (static_cast<uint32_t>(step.bias_ids[b]) >= hyper.vocab_size) {
-        return {"INVALID_TOKEN", "biasIds[" + std::to_string(b) + "]: expected an id in [0, " +
-                                     std::to_string(hyper.vocab_size) + "), got " + std::to_string(step.bias_ids[b])};
-      }
-    }
-  }
-  return {};
 }
 
 bool Engine::aborted(const Step& step) const {
@@ -188,10 +136,16 @@ void Engine::for_rows(uint32_t rows_per_chunk, F&& body) {
 void Engine::find_spans(const Step& step) {
   spans_.clear();
   row_pages_.clear();
+  row_pages_end_.clear();
+  uint32_t mirror = 0;
   for (uint32_t row = 0; row < step.rows; ++row) {
     const int32_t* pages = step.page_tables + static_cast<uint64_t>(step.row_sequences[row]) * step.page_stride;
     row_pages_.push_back(
         static_cast<uint32_t>(pages[step.positions[row] / static_cast<int32_t>(kernels::kPagePositions)]));
+    for (; mirror < step.mirrors && static_cast<uint32_t>(step.mirror_rows[mirror]) == row; ++mirror) {
+      row_pages_.push_back(static_cast<uint32_t>(step.mirror_pages[mirror]));
+    }
+    row_pages_end_.push_back(static_cast<uint32_t>(row_pages_.size()));
     if (row == 0 || step.row_sequences[row] != step.row_sequences[row - 1]) spans_.push_back({row, row, pages});
     spans_.back().row_end = row + 1;
   }
@@ -252,10 +206,13 @@ void Engine::position(uint32_t layer, const model::BoundStep& step) {
     for (uint32_t head = 0; head < hyper.n_heads; ++head) place(q + head * head_dim, step.norm_a);
     kernels_.scale(q, hyper.attention_scale, hyper.q_dim);
     const uint32_t slot = static_cast<uint32_t>(positions_[t]) % kernels::kPagePositions;
+    const uint32_t pages_begin = t == 0 ? 0 : row_pages_end_[t - 1];
     for (uint32_t head = 0; head < hyper.n_kv_heads; ++head) {
       const uint64_t at = static_cast<uint64_t>(t) * hyper.kv_dim + head * head_dim;
       place(k_ + at, step.norm_b);
-      cache_.store(kernels_, layer, row_pages_[t], head, slot, k_ + at, v_ + at);
+      for (uint32_t i = pages_begin; i < row_pages_end_[t]; ++i) {
+        cache_.store(kernels_, layer, row_pages_[i], head, slot, k_ + at, v_ + at);
+      }
     }
   });
 }
@@ -321,7 +278,7 @@ void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
 
 Status Engine::run(const Step& step, uint32_t& wanted) {
   kept_logits_ = 0;
-  Status status = check(step, wanted);
+  Status status = check_step(step, {options_.max_rows, model_->hyper.vocab_size, options_.pages}, wanted);
   if (!status.ok()) return status;
   rows_ = step.rows;
   positions_ = step.positions;

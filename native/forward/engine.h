@@ -19,6 +19,7 @@
 #include "forward/head_screen.h"
 #include "forward/profile.h"
 #include "forward/slice_tops.h"
+#include "forward/step.h"
 #include "model/model.h"
 
 namespace lutra::forward {
@@ -30,38 +31,6 @@ struct EngineOptions {
   uint32_t pages = 0;       ///< K/V pages of 32 positions
   cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
-};
-
-/// What a row may want of a step.
-enum Want : uint8_t { kNothing, kLogSumExp, kCandidates, kHidden };
-constexpr bool wants_candidates(uint8_t want) { return want == kLogSumExp || want == kCandidates; }
-
-/// Arrays of one step; all caller-owned. Sizes in brackets; `wanted` is the number of rows that want candidates.
-struct Step {
-  uint32_t rows = 0;
-  uint32_t sequences = 0;
-  uint32_t page_stride = 0;                ///< entries per page table
-  uint32_t k = 1;                          ///< candidates per wanted row, 1..256
-  const int32_t* tokens = nullptr;         ///< [rows]
-  const int32_t* positions = nullptr;      ///< [rows]
-  const int32_t* row_sequences = nullptr;  ///< [rows]
-  const uint8_t* wants = nullptr;          ///< [rows] 0: nothing; 1: candidates and log-sum-exp; 2: candidates, see
-                                           ///< log_sum_exp; 3: the final hidden state, without running the head
-  const int32_t* targets = nullptr;        ///< [rows] token whose logit is wanted, or -1
-  const int32_t* page_tables = nullptr;    ///< [sequences · page_stride]
-  const int32_t* bias_offsets = nullptr;   ///< [wanted + 1]
-  const int32_t* bias_ids = nullptr;       ///< [bias_offsets[wanted]]
-  const float* bias_divides = nullptr;     ///< logit' = (logit > 0 ? logit / divide : logit · divide) + add
-  const float* bias_adds = nullptr;
-  const int32_t* aborts = nullptr;           ///< shared flags, read atomically between layers
-  const int32_t* sequence_aborts = nullptr;  ///< [sequences] index into aborts, or -1
-
-  int32_t* candidate_ids = nullptr;   ///< [wanted · k]
-  float* candidate_logits = nullptr;  ///< [wanted · k], after biases, descending, ties by lowest id
-  float* log_sum_exp = nullptr;       ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
-                                      ///< here instead, and the step's logits may not stay readable
-  float* target_logits = nullptr;     ///< [wanted], before biases
-  float* hidden = nullptr;            ///< [rows that want 3][dim] hidden states after the output norm, in row order
 };
 
 class Engine {
@@ -92,7 +61,6 @@ class Engine {
  private:
   Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options);
   bool allocate();
-  base::Status check(const Step& step, uint32_t& wanted) const;
   void find_spans(const Step& step);
   void embed(const Step& step);
   void compute_angles(const Step& step);
@@ -106,7 +74,7 @@ class Engine {
   bool aborted(const Step& step) const;
 
   base::Status run_head(const Step& step, uint32_t wanted);
-  bool screen_row(const Step& step, uint32_t w);
+  bool screen_rows(const Step& step, uint32_t begin, uint32_t n);
   float sum_of_slices() const;
   void reduce_row(const Step& step, uint32_t w, uint32_t row, float* logits);
 
@@ -131,7 +99,8 @@ class Engine {
   float* attention_scratch_ = nullptr;
   float* logits_ = nullptr;  ///< [max_wanted][vocab_size]
   std::vector<attention::RowSpan> spans_;
-  std::vector<uint32_t> row_pages_;             ///< [rows] page a row's key and value go to
+  std::vector<uint32_t> row_pages_;             ///< pages a row's key and value go to: its own, then its mirrors
+  std::vector<uint32_t> row_pages_end_;         ///< [rows] where a row's pages end in row_pages_
   std::vector<double> inverse_frequencies_[2];  ///< [rope_dim/2] of full and of sliding layers
   std::vector<uint32_t> wanted_rows_;
   SliceTops slice_tops_;           ///< of a row being reduced

@@ -46,7 +46,7 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
       const float* x = x_ + static_cast<uint64_t>(wanted_rows_[begin + i]) * hyper.dim;
       kernels_.rms_norm(x, model_->output_norm, hyper.dim, hyper.rms_eps, h_.row(i));
     }
-    if (n == 1 && screen_row(step, begin)) {
+    if (screen_rows(step, begin, n)) {
       profile_.lap(Stage::kHead);
       screened = true;
       continue;
@@ -63,17 +63,22 @@ Status Engine::run_head(const Step& step, uint32_t wanted) {
   return {};
 }
 
-// The two-stage head, when all that a row alone in its step wants are candidates. It decides nothing but time. Two rows
-// gain nothing: the full product shares the work of taking weights apart, the first stage has it per row.
-bool Engine::screen_row(const Step& step, uint32_t w) {
-  const uint32_t row = wanted_rows_[w];
-  if (step.wants[row] != kCandidates || step.targets[row] >= 0) return false;
-  const size_t first = static_cast<size_t>(w) * step.k;
-  float* values = step.candidate_logits + first;
-  const HeadScreen::Row out = {bias_of(step, w), logits_, step.candidate_ids + first, values};
-  if (!screen_.run(team_, kernels_, model_->head, h_, step.k, out)) return false;
-  step.target_logits[w] = 0;
-  step.log_sum_exp[w] = values[0];
+// The two-stage head, when all that a few rows want are candidates. It decides nothing but time.
+bool Engine::screen_rows(const Step& step, uint32_t begin, uint32_t n) {
+  if (n > HeadScreen::kMaxRows) return false;
+  HeadScreen::Row rows[HeadScreen::kMaxRows];
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t row = wanted_rows_[begin + i];
+    if (step.wants[row] != kCandidates || step.targets[row] >= 0) return false;
+    const size_t first = static_cast<size_t>(begin + i) * step.k;
+    float* logits = logits_ + static_cast<uint64_t>(i) * model_->hyper.vocab_size;
+    rows[i] = {bias_of(step, begin + i), logits, step.candidate_ids + first, step.candidate_logits + first};
+  }
+  if (!screen_.run(team_, kernels_, model_->head, h_, step.k, {rows, n})) return false;
+  for (uint32_t i = 0; i < n; ++i) {
+    step.target_logits[begin + i] = 0;
+    step.log_sum_exp[begin + i] = rows[i].candidate_logits[0];
+  }
   return true;
 }
 

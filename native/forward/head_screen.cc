@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 
 #include "kernels/panel_layout.h"
 #include "kernels/screen_args.h"
@@ -15,16 +16,17 @@ namespace {
 using kernels::kBlock;
 using kernels::kPanelRows;
 
-// Rows that are scanned, and later finished, as one piece of parallel work.
-constexpr uint32_t kSlice = 4096;
+// Panels that are scanned, and later finished, as one piece of parallel work.
+constexpr uint32_t kSlicePanels = 256;
 // More candidates need more panels: a step of Gemma 3 270M takes 0.71 to 0.80 of the full product's time at k = 1, 0.95
 // to 1 at k = 8 and 1.05 at k = 40.
 constexpr uint32_t kMaxCandidates = 8;
 constexpr uint32_t kMaxBiases = 256;
-// When a call had to read more than this share of the panels in full, the next kPause calls for as many
-// candidates do not try.
-constexpr double kWorthwhile = 0.25;
-constexpr uint32_t kPause = 32;
+// A call whose rows together needed more than this share of the panels was hardly worth it: scattered reads take 35 ns
+// a block and thread, the full product 14 (one row) to 31 (eight). The next calls for as many candidates do not try:
+// two, and each time twice as many as before up to kLongestPause, until one is worth it.
+constexpr double kWorthwhile = 0.6;
+constexpr uint32_t kLongestPause = 32;
 constexpr uint32_t kPanelsPerJob = 4;
 constexpr float kUnderflow = 1e-30f;
 // Above it a product could leave the floats, and its bound with it.
@@ -61,73 +63,97 @@ Reach cut_block(const int8_t* planes, float scale) {
   return best;
 }
 
+struct LowPlane {
+  int sum, magnitude;
+};
+
+LowPlane sum_low_plane(const int8_t* low) {
+  LowPlane sums{};
+  for (uint32_t i = 0; i < kBlock; ++i) {
+    sums.sum += low[i];
+    sums.magnitude += std::abs(low[i]);
+  }
+  return sums;
+}
+
 }  // namespace
 
-// Per block: the centre of the low bits' part of a logit, and how far from it they can take the logit.
-bool HeadScreen::measure() {
+// Per block: the centre of what a score leaves out of a logit, and how far from it that can take the logit.
+bool HeadScreen::measure(uint32_t row) {
   const uint32_t blocks = head_->k / kBlock;
   const double slack = (7500.0 * blocks + 32000.0) * 0x1p-24;
-  const kernels::PlaneActivations x = x_->planes(0);
-  centre_.resize(blocks);
-  box_.resize(blocks);
-  ball_.resize(blocks);
+  const bool one_plane = rows_.size() >= kernels::kScreenOnePlane;
+  const kernels::PlaneActivations x = x_->planes(row);
   for (uint32_t b = 0; b < blocks; ++b) {
     const Reach reach = cut_block(x.planes + b * 2 * kBlock, x.d[b]);
     if (!(reach.norm < kLargestNorm)) return false;
-    centre_[b] = static_cast<float>(kCentre / 16 - 8) * x.s[b];
+    const LowPlane low = one_plane ? sum_low_plane(x.planes + b * 2 * kBlock + kBlock) : LowPlane{0, 0};
+    const double d = x.d[b];
+    const uint32_t at = b * kernels::kScreenRows + row;
+    scale_[at] = one_plane ? 256 * x.d[b] : x.d[b];
+    centre_[at] = static_cast<float>((kCentre / 16 - 8) * x.s[b] + kCentre * d * low.sum);
     // Rounded up: the additions above err by far less than 2^-20 of their sums.
-    box_[b] = static_cast<float>((reach.box + (slack + 0x1p-20 * kOrdinaryRadius) * reach.norm) * kRoundUp);
-    ball_[b] = static_cast<float>(reach.ball * kRoundUp / kernels::kRadiusSteps);
+    const double box = reach.box + 16 * kCentre * d * low.magnitude;
+    box_[at] = static_cast<float>((box + (slack + 0x1p-20 * kOrdinaryRadius) * reach.norm) * kRoundUp);
+    ball_[at] = static_cast<float>(reach.ball * kRoundUp / kernels::kRadiusSteps);
   }
   return true;
 }
 
-// Scores of a slice's rows and the best of them, and the reach of its panels.
-void HeadScreen::scan_slice(uint32_t slice, const Row& row) {
-  float scores[kSlice];
+uint32_t HeadScreen::slice_end(uint32_t slice) const { return std::min(head_->n_panels(), (slice + 1) * kSlicePanels); }
+
+// Best scores and reach of a slice's panels, and for each row the best panels.
+void HeadScreen::scan_slice(uint32_t slice) {
   const quant::Matrix& head = *head_;
-  const uint32_t row_begin = slice * kSlice;
-  const uint32_t row_end = std::min(head.rows, row_begin + kSlice);
-  const uint32_t panel_begin = row_begin / kPanelRows;
+  const uint32_t begin = slice * kSlicePanels, end = slice_end(slice);
   kernels_->screen({
       .panels = head.panels,
       .radii = head.panels - kernels::split_radii_bytes(head.k / kBlock),
       .panel_bytes = head.panel_bytes,
-      .rows = head.rows,
       .n_blocks = head.k / kBlock,
-      .panel_begin = panel_begin,
-      .panel_end = (row_end + kPanelRows - 1) / kPanelRows,
+      .panel_begin = begin,
+      .panel_end = end,
+      .n = static_cast<uint32_t>(rows_.size()),
       .activations = x_->planes(0),
+      .scale = scale_.data(),
       .centre = centre_.data(),
       .box = box_.data(),
       .ball = ball_.data(),
-      .scores = scores,
-      .reach = reach_.data() + panel_begin,
+      .best = best_.data(),
+      .reach = reach_.data(),
+      .stride = head.n_panels(),
   });
-  for (const int32_t id : row.bias.ids) {  // known by other means, and not at their unbiased place
-    if (static_cast<uint32_t>(id) >= row_begin && static_cast<uint32_t>(id) < row_end) {
-      scores[static_cast<uint32_t>(id) - row_begin] = -INFINITY;
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    float* best = best_.data() + row * head.n_panels();
+    for (const int32_t id : rows_[row].bias.ids) {  // seeds in any case: no other has to give way to them
+      const uint32_t panel = static_cast<uint32_t>(id) / kPanelRows;
+      if (panel >= begin && panel < end) best[panel] = -INFINITY;
     }
+    tops_[row].find(*kernels_, slice, best + begin, begin, end - begin);
   }
-  tops_.find(*kernels_, slice, scores, row_begin, row_end - row_begin);
 }
 
-// The panels of the k best scores and of the biased ids: their logits give the bar.
-void HeadScreen::choose_seeds(const Row& row) {
-  ids_.resize(k_);
-  values_.resize(k_);
-  tops_.merge(k_, ids_.data(), values_.data());
-  ids_.insert(ids_.end(), row.bias.ids.begin(), row.bias.ids.end());
+// The panels of each row's k best scores and of its biased ids: their logits, k or more, give the bar.
+void HeadScreen::choose_seeds() {
   known_.assign(head_->n_panels(), 0);
   seeds_.clear();
-  for (const int32_t id : ids_) {
-    const uint32_t panel = static_cast<uint32_t>(id) / kPanelRows;
-    if (known_[panel] == 0) seeds_.push_back(panel);
-    known_[panel] = 1;
+  for (uint32_t row = 0; row < rows_.size(); ++row) {
+    const auto add = [&](uint32_t panel) {
+      const auto bit = static_cast<uint8_t>(1u << row);
+      if ((known_[panel] & bit) == 0) seeds_.push_back({row, panel});
+      known_[panel] |= bit;
+    };
+    ids_.resize(k_);
+    values_.resize(k_);
+    tops_[row].merge(k_, ids_.data(), values_.data());
+    for (const int32_t panel : ids_) {
+      if (panel >= 0) add(static_cast<uint32_t>(panel));
+    }
+    for (const int32_t id : rows_[row].bias.ids) add(static_cast<uint32_t>(id) / kPanelRows);
   }
 }
 
-void HeadScreen::read_in_full(uint32_t panel, const Row& row) {
+void HeadScreen::read_in_full(Read read) {
   kernels_->matmul_split({
       .panels = head_->panels,
       .panel_bytes = head_->panel_bytes,
@@ -135,31 +161,49 @@ void HeadScreen::read_in_full(uint32_t panel, const Row& row) {
       .low_panel_bytes = head_->low_panel_bytes,
       .rows = head_->rows,
       .k = head_->k,
-      .panel_begin = panel,
-      .panel_end = panel + 1,
+      .panel_begin = read.panel,
+      .panel_end = read.panel + 1,
       .n = 1,
-      .activations = x_->planes(0),
+      .activations = x_->planes(read.row),
       .x = nullptr,
-      .out = row.logits,
+      .out = rows_[read.row].logits,
       .out_stride = head_->rows,
   });
 }
 
-// Applies the biases and finds the k-th best known logit. The known panels hold k rows or more.
-void HeadScreen::set_bar(const Row& row) {
-  for (uint32_t i = 0; i < row.bias.ids.size(); ++i) {
-    float& logit = row.logits[row.bias.ids[i]];
-    logit = row.bias.apply(i, logit);
+// Applies the biases and finds the k-th best known logit.
+void HeadScreen::set_bar(uint32_t row) {
+  const Row& out = rows_[row];
+  for (uint32_t i = 0; i < out.bias.ids.size(); ++i) {
+    float& logit = out.logits[out.bias.ids[i]];
+    logit = out.bias.apply(i, logit);
   }
   values_.clear();
-  for (const uint32_t seed : seeds_) {
-    const float* panel = row.logits + static_cast<uint64_t>(seed) * kPanelRows;
-    values_.insert(values_.end(), panel, panel + std::min(kPanelRows, head_->rows - seed * kPanelRows));
+  for (const Read& seed : seeds_) {
+    if (seed.row != row) continue;
+    const float* panel = out.logits + static_cast<uint64_t>(seed.panel) * kPanelRows;
+    values_.insert(values_.end(), panel, panel + std::min(kPanelRows, head_->rows - seed.panel * kPanelRows));
   }
   ids_.resize(k_);
-  best_.resize(k_);
-  kernels_->top_k(values_.data(), static_cast<uint32_t>(values_.size()), k_, ids_.data(), best_.data());
-  bar_ = best_[k_ - 1];
+  top_values_.resize(k_);
+  kernels_->top_k(values_.data(), static_cast<uint32_t>(values_.size()), k_, ids_.data(), top_values_.data());
+  bars_[row] = top_values_[k_ - 1];
+}
+
+// Marks what may reach a row's bar; the number of marks.
+uint32_t HeadScreen::mark_slice(uint32_t slice) {
+  const uint32_t begin = slice * kSlicePanels, end = slice_end(slice);
+  uint32_t n_needed = 0;
+  std::fill(needed_.begin() + begin, needed_.begin() + end, uint8_t{0});
+  for (uint32_t row = 0; row < rows_.size(); ++row) {
+    const float* reach = reach_.data() + static_cast<uint64_t>(row) * head_->n_panels();
+    for (uint32_t panel = begin; panel < end; ++panel) {
+      if (reach[panel] + kUnderflow < bars_[row] || (known_[panel] >> row & 1) != 0) continue;
+      needed_[panel] |= static_cast<uint8_t>(1u << row);
+      ++n_needed;
+    }
+  }
+  return n_needed;
 }
 
 // Panels to be read are far apart in memory: all lines of the next are asked for while this one is multiplied.
@@ -170,89 +214,115 @@ void HeadScreen::prefetch(uint32_t panel) const {
   for (uint64_t i = 0; i < head_->low_panel_bytes; i += 64) __builtin_prefetch(low + i);
 }
 
-// Reads in full what may reach the bar, and collects what does. k known logits do: nothing below is a candidate, nor
-// tied with one.
-uint32_t HeadScreen::finish_slice(uint32_t slice, const Row& row) {
-  constexpr uint32_t kPanels = kSlice / kPanelRows;
-  const uint32_t panel_end = std::min(head_->n_panels(), (slice + 1) * kPanels);
-  uint32_t panels[kPanels], n_panels = 0, n_read = 0;
-  for (uint32_t panel = slice * kPanels; panel < panel_end; ++panel) {
-    if (known_[panel] != 0 || !(reach_[panel] + kUnderflow < bar_)) panels[n_panels++] = panel;
+// Reads in full what is marked, and collects what reaches its row's bar. k known logits do: nothing below is a
+// candidate, nor tied with one.
+void HeadScreen::finish_slice(uint32_t slice) {
+  uint32_t panels[kSlicePanels], n_panels = 0;
+  const uint32_t panel_end = slice_end(slice);
+  for (uint32_t panel = slice * kSlicePanels; panel < panel_end; ++panel) {
+    if ((known_[panel] | needed_[panel]) != 0) panels[n_panels++] = panel;
   }
   std::vector<Found>& found = found_[slice];
   found.clear();
   for (uint32_t i = 0; i < n_panels; ++i) {
     const uint32_t panel = panels[i];
-    if (i + 1 < n_panels && known_[panels[i + 1]] == 0) prefetch(panels[i + 1]);
-    if (known_[panel] == 0) {
-      read_in_full(panel, row);
-      ++n_read;
-    }
+    if (i + 1 < n_panels && needed_[panels[i + 1]] != 0) prefetch(panels[i + 1]);
     const uint32_t end = std::min(head_->rows, (panel + 1) * kPanelRows);
-    for (uint32_t id = panel * kPanelRows; id < end; ++id) {
-      if (row.logits[id] >= bar_) found.push_back({row.logits[id], static_cast<int32_t>(id)});
+    for (uint32_t row = 0; row < rows_.size(); ++row) {
+      if (((known_[panel] | needed_[panel]) >> row & 1) == 0) continue;
+      if ((needed_[panel] >> row & 1) != 0) read_in_full({row, panel});
+      const float* logits = rows_[row].logits;
+      for (uint32_t id = panel * kPanelRows; id < end; ++id) {
+        if (logits[id] >= bars_[row]) found.push_back({logits[id], static_cast<int32_t>(id), row});
+      }
     }
   }
-  return n_read;
 }
 
-// The k best of what all slices found; false when logits that are no numbers left too few.
-bool HeadScreen::rank(const Row& row) {
-  std::vector<Found>& all = found_.front();
-  for (size_t slice = 1; slice < found_.size(); ++slice) {
-    all.insert(all.end(), found_[slice].begin(), found_[slice].end());
+// The k best of what all slices found for a row; false when logits that are no numbers left too few.
+bool HeadScreen::rank(uint32_t row) {
+  ranked_.clear();
+  for (const std::vector<Found>& slice : found_) {
+    for (const Found& found : slice) {
+      if (found.row == row) ranked_.push_back(found);
+    }
   }
-  if (all.size() < k_) return false;
-  std::partial_sort(all.begin(), all.begin() + k_, all.end(), [](const Found& a, const Found& b) {
+  if (ranked_.size() < k_) return false;
+  std::partial_sort(ranked_.begin(), ranked_.begin() + k_, ranked_.end(), [](const Found& a, const Found& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   });
   for (uint32_t i = 0; i < k_; ++i) {
-    row.candidate_ids[i] = all[i].id;
-    row.candidate_logits[i] = all[i].logit;
+    rows_[row].candidate_ids[i] = ranked_[i].id;
+    rows_[row].candidate_logits[i] = ranked_[i].logit;
   }
   return true;
 }
 
-bool HeadScreen::may_run(const quant::Matrix& head, uint32_t k, const Row& row) {
+bool HeadScreen::may_run(const quant::Matrix& head, uint32_t k, std::span<const Row> rows) {
   if (head.low == nullptr || head.bias != nullptr || k > kMaxCandidates || k > head.rows) return false;
-  if (row.bias.ids.size() > kMaxBiases) return false;
-  if (pause_ == 0 || k < paused_k_) return true;
+  if (rows.size() > kMaxRows) return false;
+  for (const Row& row : rows) {
+    if (row.bias.ids.size() > kMaxBiases) return false;
+  }
+  if (pause_ == 0 || k * rows.size() < paused_candidates_) return true;
   --pause_;
   return false;
 }
 
+// After a call for `candidates` that needed this share of the panels.
+void HeadScreen::plan_pause(double share, uint32_t candidates) {
+  if (share > kWorthwhile) {
+    paused_candidates_ = candidates;
+    pause_ = last_pause_ = std::min(2 * last_pause_, kLongestPause);
+  } else if (candidates >= paused_candidates_) {
+    last_pause_ = 1;
+  }
+}
+
 bool HeadScreen::run(base::ThreadTeam& team, const kernels::KernelTable& kernels, const quant::Matrix& head,
-                     quant::Activations& x, uint32_t k, const Row& row) {
-  if (!may_run(head, k, row)) return false;
+                     quant::Activations& x, uint32_t k, std::span<const Row> rows) {
+  if (!may_run(head, k, rows)) return false;
   kernels_ = &kernels;
   head_ = &head;
   x_ = &x;
   k_ = k;
-  x.quantize_all(team, kernels);
-  if (!measure()) return false;
-
-  const uint32_t n_slices = (head.rows + kSlice - 1) / kSlice;
-  tops_.resize(n_slices, k);
-  reach_.resize(head.n_panels());
+  rows_ = rows;
+  const auto n = static_cast<uint32_t>(rows.size());
+  const uint32_t n_slices = (head.n_panels() + kSlicePanels - 1) / kSlicePanels;
+  for (std::vector<float>* sizes : {&scale_, &centre_, &box_, &ball_})
+    sizes->resize(size_t{head.k / kBlock} * kernels::kScreenRows);
+  best_.resize(size_t{n} * head.n_panels());
+  reach_.resize(size_t{n} * head.n_panels());
+  needed_.resize(head.n_panels());
   found_.resize(n_slices);
-  team.parallel_for(n_slices, [&](uint32_t slice, int) { scan_slice(slice, row); });
+  for (uint32_t row = 0; row < n; ++row) tops_[row].resize(n_slices, k);
 
-  choose_seeds(row);
+  x.quantize_all(team, kernels);
+  std::atomic<bool> measured{true};
+  team.parallel_for(n, [&](uint32_t row, int) {
+    if (!measure(row)) measured.store(false, std::memory_order_relaxed);
+  });
+  if (!measured.load()) return false;
+  team.parallel_for(n_slices, [&](uint32_t slice, int) { scan_slice(slice); });
+
+  choose_seeds();
   const auto n_seeds = static_cast<uint32_t>(seeds_.size());
   team.parallel_for((n_seeds + kPanelsPerJob - 1) / kPanelsPerJob, [&](uint32_t job, int) {
     const uint32_t end = std::min(n_seeds, (job + 1) * kPanelsPerJob);
-    for (uint32_t i = job * kPanelsPerJob; i < end; ++i) read_in_full(seeds_[i], row);
+    for (uint32_t i = job * kPanelsPerJob; i < end; ++i) read_in_full(seeds_[i]);
   });
-  set_bar(row);
+  for (uint32_t row = 0; row < n; ++row) set_bar(row);
 
-  std::atomic<uint32_t> n_read{0};
-  team.parallel_for(
-      n_slices, [&](uint32_t slice, int) { n_read.fetch_add(finish_slice(slice, row), std::memory_order_relaxed); });
-  if (n_read.load() > kWorthwhile * head.n_panels()) {
-    pause_ = kPause;
-    paused_k_ = k;
-  }
-  return rank(row);
+  std::atomic<uint32_t> n_needed{0};
+  team.parallel_for(n_slices,
+                    [&](uint32_t slice, int) { n_needed.fetch_add(mark_slice(slice), std::memory_order_relaxed); });
+  const double share = static_cast<double>(n_needed.load()) / head.n_panels();
+  plan_pause(share, k * n);
+  if (share > hopeless_share_ * (1 + n / 4.0)) return false;
+  team.parallel_for(n_slices, [&](uint32_t slice, int) { finish_slice(slice); });
+  bool ranked = true;
+  for (uint32_t row = 0; row < n; ++row) ranked = rank(row) && ranked;
+  return ranked;
 }
 
 }  // namespace lutra::forward

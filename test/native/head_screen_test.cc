@@ -93,30 +93,69 @@ Biases make_biases(const std::vector<float>& logits, uint32_t n, std::mt19937& r
   return biases;
 }
 
-void check_case(const Case& test, const KernelTable& table, int threads, uint32_t n_biases) {
+/// Row 0 is the case's own; even ones are multiples of it, odd ones others.
+float activation(const Case& test, uint32_t row, uint32_t i) {
+  if (row % 2 == 0) return test.x(i) * static_cast<float>(1 + row);
+  return std::cos(0.9f * static_cast<float>((row + 1) * i)) * (i % 41 == row ? 20.0f : 1.0f);
+}
+
+/// What the screen takes and must give for one row.
+struct RowCase {
+  Biases biases;
+  std::vector<float> scratch, expected, values;
+  std::vector<int32_t> expected_ids, ids;
+
+  RowCase(const std::vector<float>& full, uint32_t k, uint32_t n_biases, std::mt19937& random)
+      : biases(make_biases(full, n_biases, random)), scratch(full.size()), values(k, 7.0f), ids(k, -7) {
+    std::vector<float> logits = full;
+    for (uint32_t i = 0; i < n_biases; ++i) logits[biases.ids[i]] = biases.view().apply(i, logits[biases.ids[i]]);
+    sort_candidates(logits, k, expected_ids, expected);
+  }
+  HeadScreen::Row row() { return {biases.view(), scratch.data(), ids.data(), values.data()}; }
+  bool same() const {
+    return ids == expected_ids && std::memcmp(values.data(), expected.data(), sizeof(float) * expected.size()) == 0;
+  }
+};
+
+struct Inputs {
+  std::vector<uint8_t> arena;
+  Activations x;
+
+  Inputs(const Case& test, uint32_t n) : arena(Activations::bytes_needed(n, test.k) + 64) {
+    x = Activations(reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(arena.data()) + 63) / 64 * 64), n, test.k);
+    x.begin(n, test.k);
+    for (uint32_t row = 0; row < n; ++row) {
+      for (uint32_t i = 0; i < test.k; ++i) x.row(row)[i] = activation(test, row, i);
+    }
+  }
+};
+
+void check_case(const Case& test, const KernelTable& table, int threads, uint32_t n_biases, uint32_t n) {
   std::mt19937 random(test.vocab + n_biases);
   const Split head(test);
   lutra::base::ThreadTeam team(threads);
-  std::vector<uint8_t> arena(Activations::bytes_needed(1, test.k) + 64);
-  Activations x(reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(arena.data()) + 63) / 64 * 64), 1, test.k);
-  x.begin(1, test.k);
-  for (uint32_t i = 0; i < test.k; ++i) x.row(0)[i] = test.x(i);
-  std::vector<float> full(test.vocab), scratch(test.vocab);
-  const lutra::quant::Product products[] = {{&head.matrix, full.data(), test.vocab}};
-  lutra::quant::multiply(team, table, x, products);
+  Inputs inputs(test, n);
+  std::vector<std::vector<float>> full;
+  for (uint32_t row = 0; row < n; ++row) {
+    Inputs one(test, 1);
+    for (uint32_t i = 0; i < test.k; ++i) one.x.row(0)[i] = activation(test, row, i);
+    full.emplace_back(test.vocab);
+    const lutra::quant::Product products[] = {{&head.matrix, full.back().data(), test.vocab}};
+    lutra::quant::multiply(team, table, one.x, products);
+  }
   for (const uint32_t k : {1u, 3u, 8u}) {
-    std::vector<int32_t> expected_ids, ids(k, -7);
-    std::vector<float> expected, values(k, 7.0f);
-    std::vector<float> logits = full;
-    const Biases biases = make_biases(logits, n_biases, random);
-    const Bias view = biases.view();
-    for (uint32_t i = 0; i < n_biases; ++i) logits[view.ids[i]] = view.apply(i, logits[view.ids[i]]);
-    sort_candidates(logits, k, expected_ids, expected);
-    HeadScreen screen;
-    CHECK(screen.run(team, table, head.matrix, x, k, {view, scratch.data(), ids.data(), values.data()}));
-    const bool same = ids == expected_ids && std::memcmp(values.data(), expected.data(), 4 * expected.size()) == 0;
-    CHECK(same);
-    if (!same) std::fprintf(stderr, "  %s: k %u, %u biases\n", test.name, k, n_biases);
+    std::vector<RowCase> cases;
+    std::vector<HeadScreen::Row> rows;
+    for (uint32_t row = 0; row < n; ++row) cases.emplace_back(full[row], k, n_biases, random);
+    for (RowCase& one : cases) rows.push_back(one.row());
+    HeadScreen screen(kInf);  // whatever it costs
+    CHECK(screen.run(team, table, head.matrix, inputs.x, k, rows));
+    for (uint32_t row = 0; row < n; ++row) {
+      CHECK(cases[row].same());
+      if (!cases[row].same()) {
+        std::fprintf(stderr, "  %s: row %u of %u, k %u, %u biases\n", test.name, row, n, k, n_biases);
+      }
+    }
   }
 }
 
@@ -149,7 +188,15 @@ std::vector<Case> all_cases() {
       return 16 * high + ((x(i) > 0) == gains ? 15 : 0) - 128;
     };
   };
+  // What the high planes of activations leave out: all but one of a block have none. Row 1000 gains 127 · 127 by each
+  // of them; others lead by their scores, in up to three blocks of four, but by less.
+  const auto low_plane = [](uint32_t i) { return i % 32 == 0 ? 32512.0f : 127.0f; };
+  const auto low_gains = [](uint32_t row, uint32_t i) {
+    if (i % 32 == 0) return row / 8 != 1000 / 8 && i / 32 < row % 4 ? 24 : 8;
+    return row == 1000 ? 127 : 0;
+  };
   return {
+      {"low plane", 1500, 128, plain, low_gains, low_plane},
       {"random", 5003, 576, random_scale, random_code, smooth},
       {"few tokens", 70, 64, random_scale, random_code, smooth},
       {"outliers", 9001, 640, random_scale, random_code, outliers},
@@ -172,28 +219,59 @@ std::vector<Case> all_cases() {
   };
 }
 
-/// The full product must do what the screen cannot: activations that are not finite, too many candidates, a whole head.
+/// The full product must do what the screen cannot: activations that are not finite, too many candidates or rows, a
+/// whole head.
 void test_refusals(const KernelTable& table) {
-  Case test = all_cases()[1];
+  Case test = all_cases()[2];
   Split head(test);
   lutra::base::ThreadTeam team(1);
-  std::vector<uint8_t> arena(Activations::bytes_needed(1, test.k) + 64);
-  Activations x(reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(arena.data()) + 63) / 64 * 64), 1, test.k);
+  Inputs inputs(test, HeadScreen::kMaxRows + 1);
   std::vector<float> scratch(test.vocab), values(256);
   std::vector<int32_t> ids(256);
-  const HeadScreen::Row row = {{}, scratch.data(), ids.data(), values.data()};
-  HeadScreen screen;
-  const auto runs = [&](float value, uint32_t k) {
-    x.begin(1, test.k);
-    for (uint32_t i = 0; i < test.k; ++i) x.row(0)[i] = i == 40 ? value : 1.0f;
-    return screen.run(team, table, head.matrix, x, k, row);
+  HeadScreen screen(kInf);
+  const auto runs = [&](float value, uint32_t k, uint32_t n) {
+    inputs.x.begin(n, test.k);
+    for (uint32_t row = 0; row < n; ++row) {
+      for (uint32_t i = 0; i < test.k; ++i) inputs.x.row(row)[i] = row + 1 == n && i == 40 ? value : 1.0f;
+    }
+    const std::vector<HeadScreen::Row> rows(n, {{}, scratch.data(), ids.data(), values.data()});
+    return screen.run(team, table, head.matrix, inputs.x, k, rows);
   };
-  CHECK(!runs(kInf, 1));
-  CHECK(!runs(std::nanf(""), 1));
-  CHECK(!runs(1e25f, 1));
-  CHECK(!runs(1.0f, 9));
+  for (const uint32_t n : {1u, 2u, HeadScreen::kMaxRows}) {
+    CHECK(runs(1.0f, 1, n));
+    CHECK(!runs(kInf, 1, n));
+    CHECK(!runs(std::nanf(""), 1, n));
+    CHECK(!runs(1e25f, 1, n));
+    CHECK(!runs(1.0f, 9, n));
+  }
+  CHECK(!runs(1.0f, 1, HeadScreen::kMaxRows + 1));
   head.matrix.low = nullptr;
-  CHECK(!runs(1.0f, 1));
+  CHECK(!runs(1.0f, 1, 1));
+}
+
+/// A head of equal rows is tried ever more rarely, and not to its end unless whatever it costs.
+void test_pauses(const KernelTable& table) {
+  const std::vector<Case> cases = all_cases();
+  const auto is_equal = [](const Case& test) { return std::strcmp(test.name, "all equal") == 0; };
+  const Case& test = *std::find_if(cases.begin(), cases.end(), is_equal);
+  const Split head(test);
+  lutra::base::ThreadTeam team(1);
+  std::vector<float> scratch(test.vocab), values(8);
+  std::vector<int32_t> ids(8);
+  HeadScreen patient(kInf), screen;
+  const auto runs = [&](HeadScreen& by, uint32_t k, uint32_t n) {
+    Inputs inputs(test, n);
+    const std::vector<HeadScreen::Row> rows(n, {{}, scratch.data(), ids.data(), values.data()});
+    return by.run(team, table, head.matrix, inputs.x, k, rows);
+  };
+  std::vector<uint32_t> tried;
+  for (uint32_t call = 0; call < 120; ++call) {
+    if (runs(patient, 2, 2)) tried.push_back(call);
+  }
+  CHECK(tried == (std::vector<uint32_t>{0, 3, 8, 17, 34, 67, 100}));
+  CHECK(runs(patient, 1, 3));
+  CHECK(!runs(patient, 4, 1));
+  CHECK(!runs(screen, 1, 1));
 }
 
 }  // namespace
@@ -203,12 +281,13 @@ int main() {
     const KernelTable* table = kernel_table(isa);
     if (table == nullptr) continue;
     for (const Case& test : all_cases()) {
-      check_case(test, *table, 1, 0);
+      for (const uint32_t n : {1u, 3u}) check_case(test, *table, 1, 0, n);
       if (isa == Isa::kScalar) continue;
-      check_case(test, *table, 2, 9);
-      check_case(test, *table, 3, 60);
+      for (uint32_t n = 1; n <= HeadScreen::kMaxRows; ++n) check_case(test, *table, 2, 9, n);
+      check_case(test, *table, 3, 60, 5);
     }
     test_refusals(*table);
+    if (isa != Isa::kScalar) test_pauses(*table);
   }
   return lutra_test_summary();
 }

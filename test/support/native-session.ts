@@ -81,7 +81,7 @@ export class NativeSession {
           this.#arrays.sequences[i] = 0;
           this.#arrays.wants[i] = i >= group && i < groupEnd ? 1 : 0;
         }
-        const shape = { rows, sequences: 1, pageStride: this.#pages, k: candidates };
+        const shape = { rows, sequences: 1, pageStride: this.#pages, k: candidates, mirrors: 0 };
         const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
         for (let w = 0; w < wanted; w++) {
           binding.engineLogits(this.#engine, w, logits);
@@ -100,7 +100,7 @@ export class NativeSession {
       this.#arrays.sequences[i] = 0;
       this.#arrays.wants[i] = wants[i] as number;
     }
-    const shape = { rows: ids.length, sequences: 1, pageStride: this.#pages, k: candidates };
+    const shape = { rows: ids.length, sequences: 1, pageStride: this.#pages, k: candidates, mirrors: 0 };
     const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
     this.#position += ids.length;
     const { candidateIds, candidateLogits, logSumExp, hidden } = this.#arrays;
@@ -138,7 +138,7 @@ export class NativeSession {
       this.#arrays.sequences[i] = i;
       this.#arrays.wants[i] = 1;
     }
-    const shape = { rows: tokens.length, sequences: tokens.length, pageStride: this.#pages, k: candidates };
+    const shape = { rows: tokens.length, sequences: tokens.length, pageStride: this.#pages, k: candidates, mirrors: 0 };
     const wanted = binding.engineStep(this.#engine, shape, this.#arrays);
     for (let w = 0; w < wanted; w++) {
       binding.engineLogits(this.#engine, w, logits);
@@ -161,6 +161,8 @@ function createArrays(pages: number, sequences: number): StepArrays {
     wants: new Uint8Array(maxRows),
     targets: new Int32Array(maxRows).fill(-1),
     pageTables: Int32Array.from({ length: pages }, (_, page) => page),
+    mirrorRows: new Int32Array(0),
+    mirrorPages: new Int32Array(0),
     biasOffsets: new Int32Array(maxRows + 1),
     biasIds: new Int32Array(0),
     biasDivides: new Float32Array(0),

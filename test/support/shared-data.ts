@@ -11,6 +11,14 @@ export function sharedPath(name: string): string | null {
   return existsSync(path) ? path : null;
 }
 
+/** The lines of a shared JSON-lines file of data/; none, with the reason printed, when it is not there. */
+export function readSharedLines(name: string): Record<string, unknown>[] {
+  const path = sharedPath(`data/${name}`);
+  if (path === null) console.log(`# ${name} is not there: fewer prompts`);
+  const lines = path === null ? [] : readFileSync(path, "utf8").split("\n");
+  return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 export interface Golden {
   ids: number[];
   logsumexp: number[];

@@ -115,7 +115,8 @@ t.test("bytes of a token: a batch shares the weights, each stream reads its own 
   t.equal(bytesPerToken(full, test("tg", 1, 100, 4)), 250 + 1200);
   const screened = { ...full, screened: 300 };
   t.equal(bytesPerToken(screened, test("tg", 1)), 700, "what a screened head may leave out does not count");
-  t.equal(bytesPerToken(screened, test("tg", 1, 0, 4)), 250, "several rows read all of it");
+  t.equal(bytesPerToken(screened, test("tg", 1, 0, 4)), 175, "a few rows leave out the same");
+  t.equal(bytesPerToken(screened, test("tg", 1, 0, 10)), 100, "many rows read all of it");
   const sliding = { ...full, slidingLayers: 5, window: 10 };
   t.equal(bytesPerToken(sliding, test("tg", 1, 100)), 1000 + 2 * (100 + 5 * 10));
   t.equal(bytesPerToken(sliding, test("tg", 1, 8)), 1000 + 12 * 8, "below the window nothing slides");

@@ -56,7 +56,7 @@ t.test("generate --json, --timings and the samplers", { skip }, async (t) => {
     "approximations",
   ];
   t.same(Object.keys(document.timings), timings);
-  t.same(Object.keys(document.speculation), ["steps", "drafted", "accepted", "mean_accepted", "per_drafter"]);
+  t.same(Object.keys(document.speculation), ["steps", "drafted", "accepted", "mean_accepted", "per_drafter", "widths"]);
   t.equal(document.logprobs.length, 8);
   t.match(stderr, /^load .*\nprompt .* tokens\/s\ngenerate .* tokens\/s\n$/);
   const hot = [

@@ -30,7 +30,7 @@ const usage: [string, string[], RegExp][] = [
     ["perplexity", "--kv-type", "q4_0", "x"],
     /kvCacheType: expected "f16" or "q8_0", got "q4_0"/,
   ],
-  ["speculation that is not there", ["generate", "--speculation", "x", "x"], /expected "auto" or "off", got "x"/],
+  ["a drafter that is not there", ["generate", "--speculation", "x", "x"], /speculation.drafters\[0\]: .*got "x"/],
   ["no prompt", ["generate"], /no text/],
   ["two prompts", ["generate", "-p", "a", "b"], /give the text once/],
   ["logprobs without JSON", ["generate", "--logprobs", "1", "a"], /--logprobs needs --json/],

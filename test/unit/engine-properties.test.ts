@@ -170,7 +170,6 @@ t.test("techniques: today's values load, later ones say so, others are refused",
     matmul: ["lut"],
     attention: ["nomad", { type: "nomad", mode: "pure" }],
     ffnSparsity: ["wina", { type: "teal", keep: 0.6 }],
-    speculation: [{ drafters: ["suffix"] }, { draftModel: "x" }],
   };
   for (const [field, values] of Object.entries(later)) {
     for (const value of values) {

@@ -56,7 +56,7 @@ function checkImport(rooms: Rooms, file: string, specifier: string, typeOnly = f
   const from = file.includes("/") ? file.split("/")[0]! : file;
   const room = rooms.get(from);
   if (!specifier.startsWith(".")) {
-    const pure = from === "scheduler" || from === "sampling";
+    const pure = from === "scheduler" || from === "sampling" || from === "speculation";
     // Option schemas and the entropy of a seed nobody named; no files, no threads, no network.
     const allowed = specifier === "zod" || specifier === "node:crypto";
     return pure && !allowed ? [`${file}: ${from} is pure and imports "${specifier}"`] : [];

@@ -59,14 +59,14 @@ t.test("not while a step runs", async (t) => {
       const rows = 2048;
       const ints = (n, of = () => 0) => Int32Array.from({ length: n }, (_, i) => of(i));
       const arrays = { tokens: ints(rows, (i) => i % 64), positions: ints(rows, (i) => i), sequences: ints(rows),
-        wants: new Uint8Array(rows), targets: ints(rows, () => -1), pageTables: ints(64, (i) => i), biasOffsets: ints(1),
+        wants: new Uint8Array(rows), targets: ints(rows, () => -1), pageTables: ints(64, (i) => i), biasOffsets: ints(1), mirrorRows: ints(0), mirrorPages: ints(0),
         biasIds: ints(0), biasDivides: new Float32Array(0), biasAdds: new Float32Array(0), candidateIds: ints(1),
         candidateLogits: new Float32Array(1), logSumExp: new Float32Array(1), targetLogits: new Float32Array(1), aborts,
         hidden: new Float32Array(0), sequenceAborts: ints(1) };
       parentPort.postMessage("starts");
       for (let code = ""; code !== "ABORTED"; ) {
         try {
-          binding.engineStep(engine, { rows, sequences: 1, pageStride: 64, k: 1 }, arrays);
+          binding.engineStep(engine, { rows, sequences: 1, pageStride: 64, k: 1, mirrors: 0 }, arrays);
           code = "ran";
         } catch (error) {
           // The main thread was copying just then.

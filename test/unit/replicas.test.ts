@@ -70,7 +70,14 @@ t.test("requests go to the engine with the fewest", async (t) => {
 
 t.test("requests of one affinity, or one namespace, stay on one engine", async (t) => {
   const { isa } = binding.cpu();
-  const task = { path: slowTinyModel(), threads: 1, isa, kvCacheType: "f16" as const, replicas: 2 };
+  const task = {
+    path: slowTinyModel(),
+    threads: 1,
+    isa,
+    kvCacheType: "f16" as const,
+    replicas: 2,
+    speculation: undefined,
+  };
   const start = {
     task: { ...task, contextSize: 512, maxSequences: 1, kvCacheTokens: 0 },
     onLoadProgress: undefined,
@@ -145,5 +152,6 @@ t.test("real weights are in memory once", async (t) => {
   const one = await measure(1);
   const two = await measure(2);
   const growth = two.bytes - one.bytes;
-  t.ok(growth < one.weights / 2, `a second engine took ${growth >> 20} MiB; the weights are ${one.weights >> 20} MiB`);
+  // The engine itself takes some 46 MiB beside the weights (scratch, K/V, the thread's heap): with a copy it would be 138.
+  t.ok(growth < one.weights, `a second engine took ${growth >> 20} MiB; the weights are ${one.weights >> 20} MiB`);
 });

@@ -4,6 +4,7 @@ import { Scheduler, type SchedulerOptions, type Step } from "../../dist/esm/sche
 
 const defaults: SchedulerOptions = {
   maxSequences: 3,
+  maxBranches: 0,
   pageStride: 4,
   maxRows: 48,
   maxWanted: 6,

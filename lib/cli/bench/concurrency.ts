@@ -21,7 +21,11 @@ export async function runConcurrency(flags: BenchFlags, signal: AbortSignal): Pr
   if (format === "svg") throw new UsageError("--concurrency has no plot: give -o md, json or csv");
   const tests = listTests(flags);
   const base = await baseOf(flags);
-  await using model = await openModel(flags, { ...techniqueOptions(flags), ...neededRoom(tests) }, signal);
+  await using model = await openModel(
+    flags,
+    { ...techniqueOptions(flags), speculation: "off", ...neededRoom(tests) },
+    signal,
+  );
   const { requests, repetitions, maxTtft: ttftMs, maxTpot: tpotMs } = flags;
   const prompts = new PromptSource(model.info.vocabSize);
   const options = { prompts, requests, repetitions, bounds: { ttftMs, tpotMs }, signal };

@@ -5,6 +5,7 @@ import {
   addCompute,
   addTechniques,
   integer,
+  number,
   type ModelFlags,
   option,
   positive,
@@ -28,6 +29,8 @@ export interface BenchFlags extends ModelFlags, TechniqueFlags {
   sharedPrefix: number;
   maxTtft: number;
   maxTpot: number;
+  file?: string;
+  temp: number;
 }
 
 const maxValues = 64;
@@ -46,6 +49,9 @@ of the ceiling: bytes that generation has to read per second ÷ the read ceiling
   tokens, one request after the other. tokens/s: generated ones, all clients together. TTFT: time to first token, from
   the submission. TPOT: time per output token after the first, of a request. gap: between two tokens. p50 and p99 are of
   all requests of all repetitions. goodput: requests a second whose TTFT and TPOT keep --max-ttft and --max-tpot, and their share.
+--speculation measures what drafts gain in place of pp and tg: answers of -n tokens to real prompts, with and without it in
+  turns. decode: time of plain decoding ÷ time with speculation; end to end: with the prompts. A text whose end repeats
+  itself counts as looping, apart from its category. Everything else is measured without speculation.
 --profile adds one run to each test, of a prompt with its prefix. TypeScript's share is 1 − time of the native steps ÷ time the caller sees.`;
 
 export function addBenchFlags(command: Command): Command {
@@ -82,8 +88,12 @@ export function addBenchFlags(command: Command): Command {
     .addOption(option("--shared-prefix <n>", "tokens that all prompts of all clients begin with", natural).default(0))
     .addOption(option("--max-ttft <ms>", "goodput: bound of the time to first token", positive).default(2000))
     .addOption(option("--max-tpot <ms>", "goodput: bound of the time per output token", positive).default(100))
+    .addOption(
+      option("-f, --file <file>", "prompts of --speculation, JSON lines: category, and prompt, question or turns"),
+    )
+    .addOption(option("--temp <t>", "temperature of --speculation", number).default(0))
     .addHelpText("after", help);
-  return addTechniques(addCompute(command));
+  return addTechniques(addCompute(command), "[kind]");
 }
 
 /** `1,2`, `128-512*2`, `0-4096+1024` and mixtures. */

@@ -35,7 +35,11 @@ export async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<
 
   const contextSize = neededContext(tests);
   const maxSequences = Math.max(...flags.batch);
-  await using model = await openModel(flags, { ...techniqueOptions(flags), contextSize, maxSequences }, signal);
+  await using model = await openModel(
+    flags,
+    { ...techniqueOptions(flags), speculation: "off", contextSize, maxSequences },
+    signal,
+  );
   await using peer = peerFolder === undefined ? undefined : await openPeer(peerFolder, model, signal);
   const subjects = subjectsOf(model, peer, signal);
   const rows: BenchRow[] = [];

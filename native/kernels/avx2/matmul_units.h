@@ -190,6 +190,25 @@ struct MaddDots {
     LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
   };
 
+  /// sum(c) = int32 Σ code·high of 4-bit codes.
+  template <int kColumns>
+  struct Nibbles {
+    __m256i sums[kColumns];
+
+    LUTRA_INLINE Nibbles(const uint8_t* unit, const Columns& columns) {
+      const HalfCodes first = load_half<LowBits::kNibble, HighBits::kNone, 0>(unit);
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) sums[c] = dot_four(first, columns.high(c));
+      const HalfCodes second = load_half<LowBits::kNibble, HighBits::kNone, 1>(unit);
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {
+        const __m256i both = _mm256_add_epi16(sums[c], dot_four(second, columns.high(c) + 16));
+        sums[c] = _mm256_madd_epi16(both, _mm256_set1_epi16(1));
+      }
+    }
+    LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
+  };
+
   /// The same of a split unit of int8 weights.
   template <int kColumns>
   struct Split {

@@ -20,35 +20,62 @@ inline float largest_lane(__m256 lanes) {
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
-template <typename Dots>
-void screen(const ScreenArgs& args) noexcept {
+/// How units are multiplied for so many columns.
+template <typename Dots, int kColumns, bool kOnePlane = (kColumns >= static_cast<int>(kScreenOnePlane))>
+struct ScreenProducts {
+  using Unit = typename Dots::template Wide<LowBits::kNibble, HighBits::kNone, Codes::kUnsigned, kColumns>;
+};
+template <typename Dots, int kColumns>
+struct ScreenProducts<Dots, kColumns, true> {
+  using Unit = typename Dots::template Nibbles<kColumns>;
+};
+
+template <typename Dots, int kColumns>
+void screen_panel(const ScreenArgs& args, uint32_t panel) noexcept {
   const __m256 sign = _mm256_set1_ps(-0.0f);
-  for (uint32_t p = args.panel_begin; p < args.panel_end; ++p) {
-    const uint8_t* block = args.panels + p * args.panel_bytes;
-    const uint8_t* radii = args.radii + p * args.panel_bytes;
-    Columns columns(args.activations, 0, kBlock * args.n_blocks);
-    __m256 score = _mm256_setzero_ps(), bound = _mm256_setzero_ps();
-    for (uint32_t b = 0; b < args.n_blocks; ++b, block += kPanelQ4_0.bytes) {
-      const typename Dots::template Wide<LowBits::kNibble, HighBits::kNone, Codes::kUnsigned, 1> dots(
-          block + kPanelQ4_0.unit_offset, columns);
-      const __m256 d = load_halves(block);
-      const float reach = __builtin_fmaf(args.ball[b], static_cast<float>(radii[b]), args.box[b]);
-      const __m256 factor = _mm256_mul_ps(d, _mm256_broadcast_ss(columns.d));
-      score = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.sum(columns, 0)), factor, score);
-      score = _mm256_fmadd_ps(d, _mm256_broadcast_ss(args.centre + b), score);
-      bound = _mm256_fmadd_ps(_mm256_andnot_ps(sign, d), _mm256_set1_ps(reach), bound);
-      columns.advance();
+  const uint8_t* block = args.panels + panel * args.panel_bytes;
+  const uint8_t* radii = args.radii + panel * args.panel_bytes;
+  Columns columns(args.activations, 0, kBlock * args.n_blocks);
+  __m256 score[kColumns], bound[kColumns];
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) score[c] = bound[c] = _mm256_setzero_ps();
+  for (uint32_t b = 0; b < args.n_blocks; ++b, block += kPanelQ4_0.bytes) {
+    prefetch_ahead<kColumns>(block, kPanelQ4_0.bytes);
+    const typename ScreenProducts<Dots, kColumns>::Unit dots(block + kPanelQ4_0.unit_offset, columns);
+    const __m256 d = load_halves(block), magnitude = _mm256_andnot_ps(sign, d);
+    const uint64_t at = static_cast<uint64_t>(b) * kScreenRows;
+    alignas(32) float reach[kScreenRows];  // one lane a column
+    const __m256 radius = _mm256_set1_ps(static_cast<float>(radii[b]));
+    _mm256_store_ps(reach, _mm256_fmadd_ps(_mm256_loadu_ps(args.ball + at), radius, _mm256_loadu_ps(args.box + at)));
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      const __m256 term =
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots.sum(columns, c)), _mm256_broadcast_ss(args.scale + at + c),
+                          _mm256_broadcast_ss(args.centre + at + c));
+      score[c] = _mm256_fmadd_ps(d, term, score[c]);
+      bound[c] = _mm256_fmadd_ps(magnitude, _mm256_broadcast_ss(reach + c), bound[c]);
     }
-    score = _mm256_mul_ps(_mm256_set1_ps(16.0f), score);
-    const uint32_t row = p * kPanelRows;
-    float* scores = args.scores + (p - args.panel_begin) * kPanelRows;
-    if (args.rows - row >= kPanelRows) {
-      _mm256_storeu_ps(scores, score);
-    } else {
-      _mm256_maskstore_ps(scores, row_mask(args.rows - row), score);
-    }
-    args.reach[p - args.panel_begin] = largest_lane(_mm256_add_ps(score, bound));
+    columns.advance();
   }
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) {
+    const __m256 scores = _mm256_mul_ps(_mm256_set1_ps(16.0f), score[c]);
+    args.best[c * args.stride + panel] = largest_lane(scores);
+    args.reach[c * args.stride + panel] = largest_lane(_mm256_add_ps(scores, bound[c]));
+  }
+}
+
+template <typename Dots, int kColumns>
+void screen_panels(const ScreenArgs& args) noexcept {
+  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) screen_panel<Dots, kColumns>(args, panel);
+}
+
+template <typename Dots, int kColumns = 1>
+void screen(const ScreenArgs& args) noexcept {
+  if constexpr (kColumns < static_cast<int>(kScreenRows)) {
+    if (args.n != kColumns) return screen<Dots, kColumns + 1>(args);
+  }
+  screen_panels<Dots, kColumns>(args);
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 // Matmul of the 32-element block types, split Q8_0 and IQ4_NL. Scalar twin: scalar/matmul.cc, equal bit for bit.
 #include "kernels/avx2/matmul_split.h"
-#include "kernels/avx2/screen.h"
 #include "kernels/avx512/matmul_families.h"
 #include "kernels/avx512/matmul_split_pair.h"
 #include "kernels/avx512/matmul_types.h"
+#include "kernels/avx512/screen_pair.h"
 
 namespace lutra::kernels::avx512 {
 
@@ -16,7 +16,7 @@ void fill_matmul_legacy(KernelTable& table) noexcept {
   set_wide<TensorType::Q8_0, kPanelQ8_0, Codes::kSignedByte, 0>(table);
   set_wide<TensorType::IQ4_NL, kPanelIQ4_NL, Codes::kTable, 0>(table);
   table.matmul_split = sweep<avx2::SplitTile<VnniDots>, SplitPair>;
-  table.screen = avx2::screen<VnniDots>;
+  table.screen = screen;
 }
 
 }  // namespace lutra::kernels::avx512

@@ -10,43 +10,52 @@
 namespace lutra::kernels::scalar {
 namespace {
 
-/// Σ high · (256 · plane + plane) of row r of a unit: at most 32 · 15 · 32639 < 2^24.
-int dot_row(const uint8_t* unit, uint32_t r, const int8_t* planes) {
+/// Σ high · (256 · plane + plane) of row r of a unit, at most 32 · 15 · 32639 < 2^24, or Σ high · plane.
+int dot_row(const uint8_t* unit, uint32_t r, const int8_t* planes, bool one_plane) {
   int sum = 0;
   for (uint32_t i = 0; i < kBlock; ++i) {
     const uint32_t j = i / 4;
     const int code = (unit[32 * (j % 4) + 4 * r + i % 4] >> (4 * (j / 4))) & 15;
-    sum += code * (256 * planes[i] + planes[kBlock + i]);
+    sum += code * (one_plane ? planes[i] : 256 * planes[i] + planes[kBlock + i]);
   }
   return sum;
 }
 
-void screen(const ScreenArgs& args) noexcept {
-  const PlaneActivations& x = args.activations;
-  for (uint32_t p = args.panel_begin; p < args.panel_end; ++p) {
-    const uint8_t* panel = args.panels + p * args.panel_bytes;
-    const uint8_t* radii = args.radii + p * args.panel_bytes;
-    const uint32_t local = (p - args.panel_begin) * kPanelRows;
-    float reach[kPanelRows];
-    for (uint32_t r = 0; r < kPanelRows; ++r) {
-      float score = 0.0f, bound = 0.0f;
-      for (uint32_t b = 0; b < args.n_blocks; ++b) {
-        const uint8_t* block = panel + b * kPanelQ4_0.bytes;
-        uint16_t half;
-        std::memcpy(&half, block + 2 * r, sizeof half);
-        const float d = f32_from_f16(half);
-        const int sum = dot_row(block + kPanelQ4_0.unit_offset, r, x.planes + b * 2 * kBlock);
-        score = std::fma(static_cast<float>(sum), d * x.d[b], score);
-        score = std::fma(d, args.centre[b], score);
-        bound = std::fma(std::fabs(d), std::fma(args.ball[b], static_cast<float>(radii[b]), args.box[b]), bound);
-      }
-      score *= 16.0f;
-      reach[r] = score + bound;
-      if (p * kPanelRows + r < args.rows) args.scores[local + r] = score;
+struct Look {
+  float best, reach;
+};
+
+Look look_at(const ScreenArgs& args, uint32_t panel, uint32_t column) {
+  const int8_t* x = args.activations.planes + static_cast<uint64_t>(column) * args.n_blocks * 2 * kBlock;
+  const uint8_t* radii = args.radii + panel * args.panel_bytes;
+  Look look{};
+  for (uint32_t r = 0; r < kPanelRows; ++r) {
+    const uint8_t* block = args.panels + panel * args.panel_bytes;
+    float score = 0.0f, bound = 0.0f;
+    for (uint32_t b = 0; b < args.n_blocks; ++b, block += kPanelQ4_0.bytes) {
+      uint16_t half;
+      std::memcpy(&half, block + 2 * r, sizeof half);
+      const float d = f32_from_f16(half);
+      const int sum = dot_row(block + kPanelQ4_0.unit_offset, r, x + b * 2 * kBlock, args.n >= kScreenOnePlane);
+      const uint32_t at = b * kScreenRows + column;
+      score = std::fma(d, std::fma(static_cast<float>(sum), args.scale[at], args.centre[at]), score);
+      const float reach = std::fma(args.ball[at], static_cast<float>(radii[b]), args.box[at]);
+      bound = std::fma(std::fabs(d), reach, bound);
     }
-    float largest = reach[0];
-    for (uint32_t r = 1; r < kPanelRows; ++r) largest = reach[r] > largest ? reach[r] : largest;
-    args.reach[p - args.panel_begin] = largest;
+    score *= 16.0f;
+    const float reach = score + bound;
+    look = {r == 0 || score > look.best ? score : look.best, r == 0 || reach > look.reach ? reach : look.reach};
+  }
+  return look;
+}
+
+void screen(const ScreenArgs& args) noexcept {
+  for (uint32_t p = args.panel_begin; p < args.panel_end; ++p) {
+    for (uint32_t column = 0; column < args.n; ++column) {
+      const Look look = look_at(args, p, column);
+      args.best[column * args.stride + p] = look.best;
+      args.reach[column * args.stride + p] = look.reach;
+    }
   }
 }
 

@@ -1,0 +1,73 @@
+/** The load option `speculation`: checked, with its defaults. */
+import { createError, describeValue, invalidOption } from "../errors.js";
+import { limits } from "../limits.js";
+import { nearestName, readKeys, readProperty } from "../sampling/index.js";
+import { type Source, sources } from "../speculation/index.js";
+
+export interface ResolvedSpeculation {
+  drafters: Source[];
+  maxNodes: number;
+  /** Name or path of the model that drafts; undefined without the drafter "draft". */
+  draftModel: string | undefined;
+}
+
+const fields = ["drafters", "draftModel", "maxNodes"];
+/** What "auto" uses. Recycling would bring 1 % more tokens a step, and its tables cost as much of the step. */
+const autoDrafters: Source[] = ["suffix", "reader"];
+const defaultMaxNodes = 15;
+
+/** Undefined: off. @throws InvalidOptionError */
+export function resolveSpeculation(value: unknown): ResolvedSpeculation | undefined {
+  if (value === "off") return undefined;
+  if (value === undefined || value === "auto") {
+    return { drafters: autoDrafters, maxNodes: defaultMaxNodes, draftModel: undefined };
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalidOption("speculation", '"auto", "off" or { drafters, draftModel, maxNodes }', value);
+  }
+  for (const key of readKeys(value, "speculation")) {
+    if (fields.includes(key)) continue;
+    const near = nearestName(key, fields);
+    const hint = near === undefined ? `known: ${fields.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+    throw createError("INVALID_OPTION", `speculation.${key} is not an option; ${hint}`);
+  }
+  const read = (name: string): unknown => readProperty(value, name, `speculation.${name}`);
+  const draftModel = readModel(read("draftModel"));
+  return {
+    drafters: readDrafters(read("drafters"), draftModel),
+    maxNodes: readMaxNodes(read("maxNodes")),
+    draftModel,
+  };
+}
+
+function readDrafters(value: unknown, draftModel: string | undefined): Source[] {
+  if (value === undefined) return draftModel === undefined ? autoDrafters : [...autoDrafters, "draft"];
+  const expected = `a list of ${sources.map((name) => JSON.stringify(name)).join(", ")}`;
+  if (!Array.isArray(value) || value.length === 0) throw invalidOption("speculation.drafters", expected, value);
+  const drafters = Array.from(value as unknown[], (name, i) => {
+    const found = sources.find((source) => source === name);
+    if (found === undefined) throw invalidOption(`speculation.drafters[${i}]`, `one of ${expected.slice(10)}`, name);
+    return found;
+  });
+  if (drafters.includes("draft") !== (draftModel !== undefined)) {
+    const found = draftModel === undefined ? "no draftModel" : `draftModel ${describeValue(draftModel)}`;
+    throw createError(
+      "INVALID_OPTION",
+      `speculation: expected draftModel and the drafter "draft" together, got ${found}`,
+    );
+  }
+  return [...new Set(drafters)];
+}
+
+function readModel(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value === "string" && value !== "") return value;
+  throw invalidOption("speculation.draftModel", "a name, a path or hf:user/repo:file", value);
+}
+
+function readMaxNodes(value: unknown): number {
+  if (value === undefined) return defaultMaxNodes;
+  const most = limits.maxDraftRows - 1;
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most) return value as number;
+  throw invalidOption("speculation.maxNodes", `an integer in [1, ${most}]`, value);
+}

@@ -1,0 +1,159 @@
+// Speculation on tiny models, at the edges: a full context, an end of text inside a draft, stop strings, aborts, few pages, a
+// model that drafts, and options that are wrong. test/model/speculation.test.ts has the real models.
+import t from "tap";
+import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../dist/esm/index.js";
+import { tinyModel } from "../support/models.js";
+import { runCli } from "../support/run-cli.js";
+
+const everything = { drafters: ["suffix", "recycling", "reader", "jacobi", "chaos"] as const, maxNodes: 40 };
+const speculation = { ...everything, drafters: [...everything.drafters] };
+const eos = 2;
+const greedy = { temperature: 0, ignoreEos: true };
+
+const answerOf = ({ text, tokens, finishReason, logprobs, usage }: GenerateResult) => ({
+  ...{ text, tokens, finishReason, logprobs },
+  completion: usage.completionTokens,
+});
+
+/** The same request with and without drafts. */
+async function compare(prompts: number[][], optionsOf: (i: number) => GenerateOptions, load = {}) {
+  const common = { contextSize: 128, maxSequences: 4, threads: 2, ...load };
+  await using plain = await loadModel(tinyModel(), { ...common, speculation: "off" });
+  await using drafting = await loadModel(tinyModel(), { ...common, speculation });
+  const ask = (model: Model) => Promise.all(prompts.map((prompt, i) => model.generate(prompt, optionsOf(i))));
+  const [expected, found] = [await ask(plain), await ask(drafting)];
+  t.same(found.map(answerOf), expected.map(answerOf));
+  return { found, metrics: drafting.metrics() };
+}
+
+const pattern = (length: number, period: number): number[] => Array.from({ length }, (_, i) => 10 + ((i * 7) % period));
+
+t.test("up to the last position of the context", async (t) => {
+  const prompts = [100, 120, 126, 127, 128].map((length) => pattern(length, 9));
+  const { found } = await compare(prompts, () => greedy);
+  t.same(
+    found.map(({ finishReason, tokens }, i) => [finishReason, tokens.length + prompts[i]!.length]),
+    prompts.map(() => ["length", 129]),
+    "the last token needs no position",
+  );
+  t.ok(found.reduce((sum, each) => sum + each.speculation.accepted, 0) > 0);
+});
+
+t.test("an end of text inside a draft ends the text", async (t) => {
+  // The text holds the end, so drafts do; the bias makes it likely.
+  const prompts = Array.from({ length: 40 }, (_, i) => pattern(30, 5 + i).map((id, at) => (at % 4 === 3 ? eos : id)));
+  const { found } = await compare(prompts, (i) => ({
+    temperature: 2,
+    topK: 0,
+    seed: i,
+    maxTokens: 60,
+    logitBias: { [eos]: 4 },
+  }));
+  const ended = found.filter(({ finishReason }) => finishReason === "stop").length;
+  t.ok(ended > 10 && ended <= 40, `${ended} of 40 ended by themselves`);
+});
+
+t.test("stop strings, token limits and penalties see tokens one by one", async () => {
+  const prompts = Array.from({ length: 16 }, (_, i) => pattern(20, 3 + i));
+  await compare(prompts, (i) => ({
+    temperature: i % 2,
+    seed: i,
+    maxTokens: 1 + i * 3,
+    repeatPenalty: 1.3,
+    repeatLastN: 8,
+    frequencyPenalty: 0.4,
+    stop: ["e", "0"],
+    logprobs: 2,
+    ignoreEos: true,
+  }));
+});
+
+t.test("pages that run out: branches are left out, sequences make room, answers stay", async (t) => {
+  const prompts = Array.from({ length: 12 }, (_, i) => pattern(20 + 5 * i, 4 + (i % 3)));
+  const { metrics } = await compare(prompts, () => ({ ...greedy, maxTokens: 40 }), { kvCacheTokens: 160 });
+  t.ok(metrics.preemptions > 0);
+  t.equal(metrics.freePages, metrics.pages);
+});
+
+t.test("aborted in the middle of verification", async (t) => {
+  await using model = await loadModel(tinyModel(), { contextSize: 512, speculation });
+  for (let ms = 0; ms < 40; ms++) {
+    const signal = AbortSignal.timeout(ms);
+    const aborted = model.generate(pattern(40, 6), { ...greedy, signal, maxTokens: 400 }).then();
+    await t.rejects(aborted, { code: "ABORTED" });
+  }
+  t.match(model.metrics(), { running: 0, freePages: model.metrics().pages });
+});
+
+t.test(
+  "a model that drafts: its own double is always right, greedy or not; another vocabulary is refused",
+  async (t) => {
+    const path = tinyModel();
+    const ask = async (model: Model): Promise<GenerateResult[]> => {
+      const hot = { temperature: 1, seed: 5, ignoreEos: true };
+      const asks = [greedy, hot, greedy, hot, greedy, hot].map((options, i) =>
+        model.generate(pattern(12 + i, 5), { ...options, maxTokens: 40 }),
+      );
+      return Promise.all(asks);
+    };
+    await using plain = await loadModel(path, { speculation: "off", contextSize: 128 });
+    // Alone, and with chaos, which has everything verified.
+    await using drafting = await loadModel(path, {
+      contextSize: 128,
+      speculation: { drafters: ["draft", "chaos"], draftModel: path, maxNodes: 40 },
+    });
+    await using alone = await loadModel(path, {
+      contextSize: 128,
+      speculation: { drafters: ["draft"], draftModel: path },
+    });
+    const [expected, found] = [await ask(plain), await ask(drafting)];
+    t.same(found.map(answerOf), expected.map(answerOf));
+    t.same((await ask(alone)).map(answerOf), expected.map(answerOf));
+    const stats = found.map((each) => each.speculation.perDrafter["draft"]!);
+    const [drafted, accepted] = (["drafted", "accepted"] as const).map((name) =>
+      stats.reduce((sum, each) => sum + each[name], 0),
+    );
+    // A draft may reach beyond the last token.
+    t.ok(drafted! > 60 && accepted! >= drafted! - found.length, `${accepted} of ${drafted}`);
+    const other = tinyModel({ vocabSize: 400 });
+    await t.rejects(loadModel(path, { speculation: { draftModel: other } }), {
+      code: "INVALID_OPTION",
+      message: /speculation.draftModel: expected a model with the vocabulary .* 320 tokens; .* has 400/,
+    });
+    await t.rejects(loadModel(path, { speculation: { draftModel: "/nowhere.gguf" } }), { name: "ModelFileError" });
+  },
+);
+
+t.test("wrong options are named", async (t) => {
+  const wrong: [unknown, RegExp][] = [
+    ["on", /speculation: expected "auto", "off" or \{ drafters, draftModel, maxNodes \}, got "on"/],
+    [{ drafters: [] }, /speculation.drafters: expected a list of "suffix"/],
+    [{ drafters: ["suffix", "sufix"] }, /speculation.drafters\[1\]: expected one of .*got "sufix"/],
+    [{ drafters: ["draft"] }, /expected draftModel and the drafter "draft" together, got no draftModel/],
+    [{ drafters: ["suffix"], draftModel: "x" }, /expected draftModel and the drafter "draft" together/],
+    [{ draftModel: "" }, /speculation.draftModel: expected a name, a path/],
+    [{ maxNodes: 0 }, /speculation.maxNodes: expected an integer in \[1, 63\], got 0/],
+    [{ maxNodes: 64 }, /speculation.maxNodes/],
+    [{ maxnodes: 4 }, /speculation.maxnodes is not an option; did you mean "maxNodes"/],
+  ];
+  for (const [value, message] of wrong) {
+    await t.rejects(loadModel(tinyModel(), { speculation: value as "auto" }), { code: "INVALID_OPTION", message });
+  }
+  const { code, stderr } = await runCli(["generate", "-m", tinyModel(), "--speculation", "suffix,x", "hello"]);
+  t.equal(code, 2, stderr);
+  t.match(stderr, /speculation.drafters\[1\]/);
+});
+
+t.test("what the statistics say", async (t) => {
+  await using model = await loadModel(tinyModel(), { contextSize: 512, speculation });
+  const { speculation: stats, usage } = await model.generate(pattern(60, 6), { ...greedy, maxTokens: 200 });
+  const { steps, drafted, accepted, meanAccepted, widths, perDrafter } = stats;
+  t.equal(steps + accepted, usage.completionTokens);
+  t.equal(meanAccepted, (steps + accepted) / steps);
+  t.equal(
+    widths.reduce((sum, count) => sum + count, 0),
+    steps,
+  );
+  t.equal(widths.reduce((sum, count, rows) => sum + count * (rows - 1), 0) + widths[0]!, drafted);
+  t.ok(perDrafter["chaos"]!.drafted > 0 && perDrafter["suffix"]!.accepted <= accepted);
+});
