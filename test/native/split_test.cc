@@ -1,5 +1,6 @@
 // Split Q8_0 matrices: products and rows have the bits of whole panels on every instruction set; the first look is
 // bit-equal to its scalar twin; and neither touches more than its panels and rows.
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -17,6 +18,7 @@ using lutra::base::Isa;
 using lutra::base::TensorType;
 using lutra::kernels::kernel_table;
 using lutra::kernels::KernelTable;
+using lutra::kernels::kScreenRows;
 using lutra_test::Guard;
 using lutra_test::GuardedArray;
 
@@ -128,42 +130,48 @@ void test_products_and_rows() {
   }
 }
 
+// Every table gives the scalar one's bits, for any number of activation rows.
+void check_screen(const Head& head, uint32_t rows, uint32_t n, std::mt19937& random) {
+  const uint32_t blocks = 18, k = 32 * blocks, n_panels = (rows + 7) / 8, stride = n_panels + 2;
+  const matmul_fixture::Activations x(n, k, matmul_fixture::random_floats(size_t{n} * k, random));
+  const size_t per_constant = size_t{blocks} * kScreenRows;
+  const std::vector<float> factors = matmul_fixture::random_floats(4 * per_constant, random);
+  std::vector<float> expected;
+  for (const KernelTable* table : all_tables()) {
+    GuardedArray<float> best(size_t{n} * stride, Guard::kAfter), reach(size_t{n} * stride, Guard::kAfter);
+    GuardedArray<float> constants(factors.size(), Guard::kAfter);
+    constants.copy_from(factors.data());
+    std::fill_n(best.data(), n * stride, 7.0f);
+    std::fill_n(reach.data(), n * stride, 7.0f);
+    table->screen({
+        .panels = head.split.panels,
+        .radii = head.bytes.data(),
+        .panel_bytes = head.split.panel_bytes,
+        .n_blocks = blocks,
+        .panel_begin = 0,
+        .panel_end = n_panels,
+        .n = n,
+        .activations = {x.planes.data(), x.d.data(), x.s.data(), x.s16.data()},
+        .scale = constants.data(),
+        .centre = constants.data() + per_constant,
+        .box = constants.data() + 2 * per_constant,
+        .ball = constants.data() + 3 * per_constant,
+        .best = best.data(),
+        .reach = reach.data(),
+        .stride = stride,
+    });
+    std::vector<float> found(best.data(), best.data() + size_t{n} * stride);
+    found.insert(found.end(), reach.data(), reach.data() + size_t{n} * stride);
+    if (table->isa == Isa::kScalar) expected = found;
+    CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
+  }
+}
+
 void test_screen() {
   std::mt19937 random(3);
   for (const uint32_t rows : {3u, 16u, 29u}) {
-    const uint32_t blocks = 18, k = 32 * blocks, n_panels = (rows + 7) / 8;
-    const Head head(rows, k, rows);
-    const matmul_fixture::Activations x(1, k, matmul_fixture::random_floats(k, random));
-    const std::vector<float> factors = matmul_fixture::random_floats(3 * blocks, random);
-    std::vector<float> expected_scores, expected_reach;
-    for (const KernelTable* table : all_tables()) {
-      GuardedArray<float> scores(rows, Guard::kAfter), reach(n_panels, Guard::kAfter);
-      GuardedArray<float> constants(3 * blocks, Guard::kAfter);
-      constants.copy_from(factors.data());
-      table->screen({
-          .panels = head.split.panels,
-          .radii = head.bytes.data(),
-          .panel_bytes = head.split.panel_bytes,
-          .rows = rows,
-          .n_blocks = blocks,
-          .panel_begin = 0,
-          .panel_end = n_panels,
-          .activations = {x.planes.data(), x.d.data(), x.s.data(), x.s16.data()},
-          .centre = constants.data(),
-          .box = constants.data() + blocks,
-          .ball = constants.data() + 2 * blocks,
-          .scores = scores.data(),
-          .reach = reach.data(),
-      });
-      const std::vector<float> found(scores.data(), scores.data() + rows);
-      const std::vector<float> found_reach(reach.data(), reach.data() + n_panels);
-      if (table->isa == Isa::kScalar) {
-        expected_scores = found;
-        expected_reach = found_reach;
-      }
-      CHECK(std::memcmp(found.data(), expected_scores.data(), rows * sizeof(float)) == 0);
-      CHECK(std::memcmp(found_reach.data(), expected_reach.data(), n_panels * sizeof(float)) == 0);
-    }
+    const Head head(rows, 32 * 18, rows);
+    for (const uint32_t n : {1u, 2u, 3u, 5u, 8u}) check_screen(head, rows, n, random);
   }
 }
 
