@@ -36,10 +36,8 @@ export class StepAnswers {
 
   /** The step has run and is committed. */
   give(step: Step): void {
-    if (step.shape.rows > step.decodeRows) {
-      this.reportPrompts(step);
-      this.advanceEmbeddings(step);
-    }
+    this.reportPrompts(step);
+    if (step.shape.rows > step.decodeRows) this.advanceEmbeddings(step);
     for (let w = 0; w < step.wanted.length; w++) {
       const { sequence, position, draft } = step.wanted[w] as Step["wanted"][number];
       const request = this.loop_.requestOf(sequence);
@@ -93,9 +91,9 @@ export class StepAnswers {
 
   private reportPrompts(step: Step): void {
     for (const { sequence } of step.spans) {
+      if (sequence.length > sequence.promptLength) continue;
       const request = this.loop_.requestOf(sequence);
       if (!(request?.work instanceof Generation) || !request.work.reportProgress) continue;
-      if (sequence.length > sequence.promptLength) continue;
       const { computed: processedTokens, promptLength: totalTokens } = sequence;
       this.loop_.post({ type: "prompt-progress", id: request.id, processedTokens, totalTokens });
     }
