@@ -23,8 +23,9 @@ const parse = (text: string): Answer[] =>
     .split("\n")
     .slice(0, -1)
     .map((line) => JSON.parse(line) as Answer);
-/** Without what differs between two runs: times, and what of a prompt was cached. */
-const lasting = (text: string) => parse(text).map((answer) => ({ ...answer, timings: undefined, usage: undefined }));
+/** Without what differs between two runs: times, what of a prompt was cached, and what was drafted, which goes by times. */
+const lasting = (text: string) =>
+  parse(text).map((answer) => ({ ...answer, timings: undefined, usage: undefined, speculation: undefined }));
 
 /** Prompts whose answers have very different lengths, the first the longest. */
 const mixed = Array.from({ length: 12 }, (_, i) => ({
