@@ -7,7 +7,7 @@
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { isLooping } from "../../dist/esm/bench/index.js";
+import { measurePrompt } from "../../dist/esm/bench/index.js";
 import { loadModel } from "../../dist/esm/index.js";
 import { describeRun, writeResults } from "../compare/machine.mjs";
 import { summarize } from "../compare/samples.mjs";
@@ -25,36 +25,31 @@ const { values: flags } = parseArgs({
 const [maxTokens, rounds] = [flags.tokens, flags.rounds].map(Number);
 const run = describeRun(root);
 const load = (speculation) => loadModel(flags.model, { threads: 2, contextSize: 4096, maxSequences: 1, speculation });
-const ask = (model, { text, begin = "" }) =>
-  model.generate(`${text}\n\n${begin}`, { temperature: 0, maxTokens, cachePrompt: false });
+const prompts = editingPrompts.map(({ text, begin = "" }) => ({
+  category: "editing",
+  text: `${text}\n\n${begin}`,
+  isCompletion: true,
+}));
 
-const speedups = editingPrompts.map(() => []);
-const steps = editingPrompts.map(() => 0);
-const looping = editingPrompts.map(() => false);
+const results = prompts.map(() => []);
 const plain = await load("off");
 for (let round = 0; round < rounds; round++) {
   const drafting = await load("auto");
   await new Promise((resolve) => setTimeout(resolve, 300));
-  for (const [i, prompt] of editingPrompts.entries()) {
-    const [first, second] = (i + round) % 2 === 0 ? [plain, drafting] : [drafting, plain];
-    const results = new Map([
-      [first, await ask(first, prompt)],
-      [second, await ask(second, prompt)],
-    ]);
-    const [off, auto] = [results.get(plain), results.get(drafting)];
-    if (off.tokens.join() !== auto.tokens.join()) throw new Error(`${prompt.id}: the tokens differ`);
-    speedups[i].push(off.timings.predictedMs / auto.timings.predictedMs);
-    steps[i] = auto.speculation.meanAccepted;
-    looping[i] = isLooping(off.tokens);
+  for (const [i, prompt] of prompts.entries()) {
+    const options = { temperature: 0, maxTokens, draftingFirst: (i + round) % 2 === 1 };
+    const result = await measurePrompt({ plain, drafting }, prompt, options);
+    if (!result.isIdentical) throw new Error(`${editingPrompts[i].id}: the tokens differ`);
+    results[i].push(result);
   }
   await drafting.dispose();
 }
 await plain.dispose();
 const rows = editingPrompts.map(({ id }, i) => ({
   id,
-  looping: looping[i],
-  tokensAStep: steps[i],
-  speedup: summarize(speedups[i]),
+  looping: results[i][0].isLooping,
+  tokensAStep: 1 + results[i].at(-1).accepted / results[i].at(-1).steps,
+  speedup: summarize(results[i].map(({ plainMs, draftingMs }) => plainMs / draftingMs)),
 }));
 const usual = rows.filter((row) => !row.looping);
 const mean = usual.reduce((sum, { speedup }) => sum + speedup.median, 0) / usual.length;

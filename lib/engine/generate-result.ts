@@ -30,7 +30,7 @@ const nothingComputed: GenerateSummary = {
   promptTokens: 0,
   cachedTokens: 0,
   completionTokens: 0,
-  decodeSteps: 0,
+  decodedTokens: 0,
   promptMs: 0,
   predictedMs: 0,
   speculation: undefined,
@@ -189,7 +189,8 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     if (this.callbackError_ !== undefined) return this.fail(this.callbackError_, summary);
     if (summary.finishReason === "abort" && !this.left_) return this.fail(this.abortedError(), summary);
     this.end(summary, undefined);
-    const { finishReason, promptTokens, cachedTokens, completionTokens, decodeSteps, promptMs, predictedMs } = summary;
+    const { finishReason, promptTokens, cachedTokens, completionTokens, decodedTokens, promptMs, predictedMs } =
+      summary;
     const result: GenerateResult = {
       text: this.text_,
       tokens: this.tokens_,
@@ -200,7 +201,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         promptMs,
         promptPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
         predictedMs,
-        predictedPerSecond: perSecond(decodeSteps, predictedMs),
+        predictedPerSecond: perSecond(decodedTokens, predictedMs),
         approximations: [],
       },
       speculation: speculationOf(summary),

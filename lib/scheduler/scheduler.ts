@@ -248,7 +248,7 @@ export class Scheduler {
     for (const sequence of waiting) {
       if (budget <= 0) return;
       this.tables_.adopt(sequence);
-      if (step.spans.some((span) => computesFor(span, sequence))) continue;
+      if (this.builder_.computesFor(sequence)) continue;
       const wantedRoom = this.options_.maxWanted - step.wanted.length;
       let rows = Math.min(sequence.pending, budget, this.options_.maxRows - step.shape.rows);
       if (wantedRoom <= 0 && sequence.wanted !== "none") rows = 0;
@@ -319,14 +319,4 @@ export class Scheduler {
 function insertByRank(list: Sequence[], sequence: Sequence): void {
   const at = list.findIndex((other) => compareRank(sequence, other) < 0);
   list.splice(at < 0 ? list.length : at, 0, sequence);
-}
-
-/** Whether the span computes the page that the sequence needs next, so that it can have it from the next step on. */
-function computesFor({ sequence: other, start, rows }: Step["spans"][number], sequence: Sequence): boolean {
-  if (!other.usesCache || !sequence.usesCache || other.namespace !== sequence.namespace) return false;
-  const begin = sequence.cachedPages * pagePositions;
-  const end = begin + pagePositions;
-  if (end > sequence.cacheable || start > end || start + rows < end) return false;
-  for (let i = 0; i < end; i++) if (other.tokens[i] !== sequence.tokens[i]) return false;
-  return true;
 }

@@ -1,5 +1,6 @@
 /** Writes the rows of a step into the reused arrays: prompts and single tokens, and drafts with their branches. */
 import type { StepArrays } from "../binding/native.js";
+import { pagePositions } from "../limits.js";
 import type { DraftRows } from "../speculation/index.js";
 import { DraftBranches } from "./draft-branches.js";
 import type { PageTables } from "./page-tables.js";
@@ -57,6 +58,11 @@ export class StepBuilder {
     step.shape.rows += rows;
   }
 
+  /** Whether the step computes the page that the sequence needs next, so that it can have it from the next step on. */
+  computesFor(sequence: Sequence): boolean {
+    return this.step.spans.some((span) => computesFor(span, sequence));
+  }
+
   /**
    * The sequence's last token and its draft; a branch for which there is no page is left out, with what hangs on it. False
    * when there are no pages even for the main path; nothing was added then.
@@ -100,4 +106,13 @@ export class StepBuilder {
     targets[row] = -1;
     this.step.wanted.push({ sequence, position, row, draft });
   }
+}
+
+function computesFor({ sequence: other, start, rows }: Step["spans"][number], sequence: Sequence): boolean {
+  if (!other.usesCache || !sequence.usesCache || other.namespace !== sequence.namespace) return false;
+  const begin = sequence.cachedPages * pagePositions;
+  const end = begin + pagePositions;
+  if (end > sequence.cacheable || start > end || start + rows < end) return false;
+  for (let i = 0; i < end; i++) if (other.tokens[i] !== sequence.tokens[i]) return false;
+  return true;
 }

@@ -2,6 +2,7 @@
  * What might come next, as a trie: node 0 is the last token of the text, a path from there a continuation. Each drafter
  * that proposes a node leaves its evidence there; the calibration turns the evidence of all into one probability.
  */
+import { limits } from "../limits.js";
 
 /** Drafters that work with evidence, and the place of each in a node's evidence. */
 export const sources = ["suffix", "recycling", "reader", "jacobi", "draft", "chaos"] as const;
@@ -10,7 +11,8 @@ export type Source = (typeof sources)[number];
 /** Levels of confidence of one drafter: 1 … 31; 0 says that it did not propose the node. */
 const bits = 5;
 export const maxLevel = 2 ** bits - 1;
-export const maxNodes = 64;
+/** The root among them. */
+export const maxNodes = limits.maxDraftRows;
 
 export class DraftTree {
   count = 0;
@@ -67,9 +69,9 @@ export class DraftTree {
       this.depths[node] = (this.depths[parent] as number) + 1;
       this.evidence[node] = 0;
     }
-    const shift = bits * sources.indexOf(source);
-    const known = ((this.evidence[node] as number) >>> shift) & maxLevel;
-    if (level > known) this.evidence[node] = (this.evidence[node] as number) + ((level - known) << shift);
+    const index = sources.indexOf(source);
+    const known = levelOf(this.evidence[node] as number, index);
+    if (level > known) this.evidence[node] = (this.evidence[node] as number) + ((level - known) << (bits * index));
     return node;
   }
 }

@@ -38,6 +38,7 @@ export class RecycledRows {
       this.levels[at] = i < count ? levelOfProbability((logits[offset + i] as number) - logSumExp) : 0;
     }
   }
+
   /** All that is known of the row is its best token: it goes to the front, the others move back. */
   private promote(row: number, id: number): void {
     const begin = row * this.width;

@@ -62,7 +62,7 @@ export class Generation {
   private sentMs_ = 0;
   private readonly isRead_: () => boolean;
   private completionTokens_ = 0;
-  private decodeSteps_ = -1;
+  private decodedTokens_ = -1;
   private startMs_ = 0;
   private promptEndMs_ = 0;
 
@@ -94,7 +94,7 @@ export class Generation {
 
   /** Picks the token at `position` from its candidates; null when that ended the request. @throws E_NONFINITE */
   accept(candidates: Candidates, logSumExp: number, position: number): number | null {
-    this.decodeSteps_++;
+    this.decodedTokens_++;
     if (this.promptEndMs_ === 0) this.promptEndMs_ = performance.now();
     const picked = pickToken(this.params, candidates, logSumExp, position);
     if (!this.params.ignoreEos && this.source_.endOfGeneration.has(picked.token)) {
@@ -133,7 +133,7 @@ export class Generation {
       promptTokens: this.prompt.length,
       cachedTokens,
       completionTokens: this.completionTokens_,
-      decodeSteps: Math.max(0, this.decodeSteps_),
+      decodedTokens: Math.max(0, this.decodedTokens_),
       promptMs: promptEnd - started,
       predictedMs: now - promptEnd,
     };

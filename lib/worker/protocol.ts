@@ -111,8 +111,8 @@ export interface GenerateSummary {
   /** Prompt tokens whose keys and values were in the cache. */
   cachedTokens: number;
   completionTokens: number;
-  /** Steps after the prompt's. */
-  decodeSteps: number;
+  /** Tokens picked after the prompt's own, the end of the text among them. */
+  decodedTokens: number;
   promptMs: number;
   predictedMs: number;
   /** Undefined where it is off. */

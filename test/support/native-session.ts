@@ -5,6 +5,7 @@
 import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
 import type { KvCacheType } from "../../dist/esm/binding/native.js";
 import { pagePositions } from "../../dist/esm/limits.js";
+import { createStepArrays } from "../../dist/esm/scheduler/index.js";
 
 export interface SessionOptions {
   threads?: number;
@@ -154,25 +155,9 @@ export class NativeSession {
 }
 
 function createArrays(pages: number, sequences: number): StepArrays {
-  return {
-    tokens: new Int32Array(maxRows),
-    positions: new Int32Array(maxRows),
-    sequences: new Int32Array(maxRows),
-    wants: new Uint8Array(maxRows),
-    targets: new Int32Array(maxRows).fill(-1),
-    pageTables: Int32Array.from({ length: pages }, (_, page) => page),
-    mirrorRows: new Int32Array(0),
-    mirrorPages: new Int32Array(0),
-    biasOffsets: new Int32Array(maxRows + 1),
-    biasIds: new Int32Array(0),
-    biasDivides: new Float32Array(0),
-    biasAdds: new Float32Array(0),
-    candidateIds: new Int32Array(maxRows * candidates),
-    candidateLogits: new Float32Array(maxRows * candidates),
-    logSumExp: new Float32Array(maxRows),
-    targetLogits: new Float32Array(maxRows),
-    hidden: new Float32Array(0),
-    aborts: new Int32Array(1),
-    sequenceAborts: new Int32Array(sequences).fill(-1),
-  };
+  const sizes = { maxBranches: 0, pageStride: 0, maxRows, maxWanted: maxRows, maxCandidates: candidates, dim: 0 };
+  const tables = Int32Array.from({ length: pages }, (_, page) => page);
+  const arrays = createStepArrays({ ...sizes, maxSequences: sequences }, tables, new Int32Array(1));
+  arrays.targets.fill(-1);
+  return arrays;
 }

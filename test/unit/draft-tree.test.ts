@@ -4,6 +4,7 @@ import t, { type Test } from "tap";
 import { binding, type StepArrays } from "../../dist/esm/binding/index.js";
 import type { KvCacheType } from "../../dist/esm/binding/native.js";
 import { pagePositions } from "../../dist/esm/limits.js";
+import { createStepArrays } from "../../dist/esm/scheduler/index.js";
 import { tinyModel } from "../support/models.js";
 
 const vocabSize = 333;
@@ -30,27 +31,13 @@ class TreeRunner {
     const pages = pageStride * slots;
     const { isa } = binding.cpu();
     this.engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted: maxRows, pages, isa, kvType });
-    this.arrays = {
-      tokens: new Int32Array(maxRows),
-      positions: new Int32Array(maxRows),
-      sequences: new Int32Array(maxRows),
-      wants: new Uint8Array(maxRows).fill(1),
-      targets: new Int32Array(maxRows).fill(-1),
-      pageTables: Int32Array.from({ length: pages }, (_, page) => page),
-      mirrorRows: new Int32Array(maxRows * slots),
-      mirrorPages: new Int32Array(maxRows * slots),
-      biasOffsets: new Int32Array(maxRows + 1),
-      biasIds: new Int32Array(0),
-      biasDivides: new Float32Array(0),
-      biasAdds: new Float32Array(0),
-      candidateIds: new Int32Array(maxRows * k),
-      candidateLogits: new Float32Array(maxRows * k),
-      logSumExp: new Float32Array(maxRows),
-      targetLogits: new Float32Array(maxRows),
-      hidden: new Float32Array(0),
-      aborts: new Int32Array(1),
-      sequenceAborts: new Int32Array(slots).fill(-1),
-    };
+    const sizes = { maxSequences: slots, maxBranches: 0, pageStride, maxRows, maxWanted: maxRows, maxCandidates: k };
+    const tables = Int32Array.from({ length: pages }, (_, page) => page);
+    this.arrays = createStepArrays({ ...sizes, dim: 0 }, tables, new Int32Array(1));
+    this.arrays.wants.fill(1);
+    this.arrays.targets.fill(-1);
+    this.arrays.mirrorRows = new Int32Array(maxRows * slots);
+    this.arrays.mirrorPages = new Int32Array(maxRows * slots);
   }
 
   /** Each row's best candidates, and its log-sum-exp, which all its logits are in. */

@@ -70,12 +70,16 @@ export function mergeRounds(rounds: readonly PromptResult[]): PromptResult {
   };
 }
 
-async function ask(model: Model, { text }: SpeculationPrompt, options: PromptOptions): Promise<GenerateResult> {
+async function ask(
+  model: Model,
+  { text, isCompletion = false }: SpeculationPrompt,
+  options: PromptOptions,
+): Promise<GenerateResult> {
   const { maxTokens, temperature, signal } = options;
   // The prompt is read anew each time, by both.
   const request = { maxTokens, temperature, seed: 1, signal, cachePrompt: false };
-  const hasTemplate = model.info.chatTemplate !== null;
-  return hasTemplate ? model.chat([{ role: "user", content: text }], request) : model.generate(text, request);
+  const isChat = !isCompletion && model.info.chatTemplate !== null;
+  return isChat ? model.chat([{ role: "user", content: text }], request) : model.generate(text, request);
 }
 
 /** Whether the last 64 tokens hold some 16 in a row three times or more. */

@@ -4,6 +4,8 @@ import { createError } from "../../errors.js";
 export interface SpeculationPrompt {
   category: string;
   text: string;
+  /** It is continued as it stands, without the model's chat template. */
+  isCompletion?: boolean;
 }
 
 const code = `export function summarize(samples) {

@@ -16,7 +16,7 @@ const budgetMs = 250;
 export class StepProbe {
   private readonly startMs_ = performance.now();
   private readonly runs_: { rows: number; position: number }[];
-  private best_ = new Map<number, number>();
+  private readonly best_ = new Map<number, number>();
 
   constructor(
     private readonly binding_: NativeBinding,
@@ -31,10 +31,7 @@ export class StepProbe {
 
   run(): boolean {
     const next = this.runs_.shift();
-    if (next === undefined || performance.now() - this.startMs_ > budgetMs) {
-      this.report();
-      return false;
-    }
+    if (next === undefined || performance.now() - this.startMs_ > budgetMs) return false;
     const key = next.position > 0 ? 0 : next.rows;
     this.best_.set(key, Math.min(this.best_.get(key) ?? Infinity, this.time(next.rows, next.position)));
     return true;
@@ -46,7 +43,6 @@ export class StepProbe {
     const [deep, flat] = [this.best_.get(0), this.best_.get(1)];
     if (deep !== undefined && flat !== undefined) curve.observeDepth(depth, deep - flat);
     for (const rows of widths) curve.observe(rows, this.best_.get(rows) ?? 0, 0);
-    this.best_ = new Map();
   }
 
   private time(rows: number, position: number): number {
