@@ -12,6 +12,7 @@
 
 #include "base/cpu.h"
 #include "base/tensor_type.h"
+#include "kernels/lookup_kernels.h"
 
 namespace lutra::kernels {
 
@@ -138,6 +139,8 @@ struct KernelTable {
 
   /// See screen_args.h.
   void (*screen)(const ScreenArgs& args) noexcept;
+
+  LookupKernels lookup;
 };
 
 /// The table of a path, or nullptr when this build or this CPU does not have it.
