@@ -4,6 +4,7 @@ export {
   AbortedError,
   BinaryNotFoundError,
   CallbackError,
+  CodebookFileError,
   ContextOverflowError,
   DisposedError,
   InsufficientMemoryError,
@@ -20,6 +21,8 @@ export {
   WorkerLostError,
 } from "./errors.js";
 export type {
+  AttentionInfo,
+  AttentionStats,
   ChatMessage,
   ChatOptions,
   EmbedInput,
@@ -32,6 +35,7 @@ export type {
   MemoryEstimate,
   ModelInfo,
   ModelMetrics,
+  NomadOptions,
   PerplexityOptions,
   PerplexityResult,
   SessionOptions,
