@@ -21,6 +21,7 @@ KernelTable make_scalar_table() {
   scalar::fill_attention(table);
   scalar::fill_select(table);
   scalar::fill_screen(table);
+  scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   scalar::fill_lookup_values(table);
   return table;
@@ -30,6 +31,7 @@ KernelTable make_scalar_table() {
 KernelTable make_avx2_table() {
   KernelTable table{};
   table.isa = base::Isa::kAvx2;
+  scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   scalar::fill_lookup_values(table);
   avx2::fill_matmul(table);

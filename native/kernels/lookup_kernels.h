@@ -57,6 +57,8 @@ struct NibbleDotArgs {
 
 /// Part of the kernel table.
 struct LookupKernels {
+  /// out [head_dim][32]: the keys of a page, exactly. Indexed by KvType.
+  void (*unpack_keys[2])(const uint8_t* page, uint32_t head_dim, float* out) noexcept;
   void (*encode)(const LookupEncodeArgs& args) noexcept;
   void (*tables)(const LookupTablesArgs& args) noexcept;
   void (*scan)(const LookupScanArgs& args) noexcept;
