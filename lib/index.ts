@@ -1,5 +1,5 @@
 /** The public interface of Lutra. */
-export { type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
+export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
 export {
   AbortedError,
   BinaryNotFoundError,
@@ -23,6 +23,8 @@ export {
 export type {
   AttentionInfo,
   AttentionStats,
+  CalibrateOptions,
+  CalibrateResult,
   ChatMessage,
   ChatOptions,
   EmbedInput,

@@ -38,7 +38,7 @@ export const limits = {
   maxUnreadTokens: 256,
   /** Tokens of a text that codebooks are made from, at least; and of the built-in one. */
   leastCalibrationTokens: 512,
-  builtinCalibrationTokens: 2048,
+  builtinCalibrationTokens: 3072,
   /** Texts of one embed() call. */
   maxEmbedTexts: 65_536,
   /** Candidates native code returns for a row. */

@@ -76,13 +76,40 @@ export interface NomadOptions {
   tail?: boolean;
   /** Bits of a table's entries; default 8. */
   tableBits?: 7 | 8;
-  /** Of a head's dimensions, so many pairs are kept in 8 bits: an even number up to 16, default 0. */
+  /** Dimensions of a head that are kept in 8 bits: an even number up to 16, default 0. */
   outliers?: number;
   /**
    * A file that `lutra calibrate` wrote for this very model file. Default: the one in the cache folder, which is made from
    * built-in text when there is none. Where the file cannot be used, attention is exact, and a warning says so.
    */
   codebooks?: string;
+}
+
+export interface CalibrateOptions {
+  /** What codebooks are made from: at least 512 tokens, of which as many are used as the context holds. */
+  text: string;
+  dSub?: 1 | 2 | 4;
+  outliers?: number;
+  /** Where they are written. Default: where models that are loaded with lookup attention look first, in the cache folder. */
+  file?: string;
+  /** Default: the model's, up to 8192. */
+  contextSize?: number;
+  threads?: number;
+  isa?: "auto" | Isa;
+  onLoadProgress?: LoadOptions["onLoadProgress"];
+  onPullProgress?: LoadOptions["onPullProgress"];
+  offline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface CalibrateResult {
+  file: string;
+  dSub: 1 | 2 | 4;
+  outliers: number;
+  /** Of the text that were used. */
+  tokens: number;
+  contextSize: number;
+  ms: number;
 }
 
 /** How a model attends; numbers as they are in use. */

@@ -29,7 +29,7 @@ export interface NativeAttention {
 
 export interface NativeTraining {
   dSub: 1 | 2 | 4; // dimensions of a sub-vector
-  outliers: number; // pairs that are kept in 8 bits
+  outliers: number; // dimensions of a head that are kept in 8 bits, even
   spread: boolean; // whether keys are trained as if the text filled the context
   contextSize: number;
 }

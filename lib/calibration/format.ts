@@ -9,7 +9,7 @@
  * | 16 | 8 | size of the file |
  * | 24 | 32 | fingerprint of the model file |
  * | 56 | 8 | kind, ASCII, filled up with zeros |
- * | 64 | 4 | pairs that are kept in 8 bits |
+ * | 64 | 4 | dimensions of a head that are kept in 8 bits |
  * | 68 | 4 | 1 where the keys were trained as if the text filled a context, else 0 |
  * | 72 | 8 | that context's size, tokens of the text |
  * | 80 | 32 | SHA-256 of the text's token ids, int32 |
@@ -36,7 +36,7 @@ export const maxFileBytes = 256 << 20;
 /** What engines ask of codebooks. */
 export interface CodebookParameters {
   dSub: 1 | 2 | 4;
-  /** Pairs that are kept in 8 bits. */
+  /** Dimensions of a head that are kept in 8 bits. */
   outliers: number;
 }
 

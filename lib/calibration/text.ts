@@ -2,7 +2,7 @@
  * The built-in text that codebooks are made from where the caller has none: prose, dialogue, explanation, code, data, lists
  * and several languages, since keys depend on what is read. Written for this purpose. Changing it changes nothing but new files.
  */
-export const builtinText = String.raw`The ferry was late again, and nobody on the quay seemed to mind. Marta sat on her suitcase with the lid of a paper cup
+export const builtinText = `The ferry was late again, and nobody on the quay seemed to mind. Marta sat on her suitcase with the lid of a paper cup
 between her teeth and counted the gulls on the roof of the fish hall. There were nineteen. An hour earlier there had been
 twenty-two, which she took as a sign that something, somewhere, was being unloaded. The old harbour master came out of his
 office, looked at the sky as though it owed him money, and went back in without a word.

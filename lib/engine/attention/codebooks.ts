@@ -16,8 +16,15 @@ import type { AttentionInfo } from "../../types.js";
 import type { AttentionPlan, AttentionState } from "../../worker/index.js";
 import type { ResolvedAttention } from "./option.js";
 
+export interface ModelFile {
+  path: string;
+  /** Of when it was looked at. */
+  stamp: FileStamp | null;
+}
+
 /** What is known before the engines start. */
 export interface AttentionSetup {
+  model: ModelFile;
   asked: ResolvedAttention;
   /** The codebook file, there or not. */
   path: string;
@@ -35,32 +42,31 @@ export interface AttentionOutcome {
 }
 
 /** @throws ModelFileError: E_IO, MODEL_CHANGED */
-export async function findCodebooks(
-  model: { path: string; stamp: FileStamp | null },
-  asked: ResolvedAttention,
-): Promise<AttentionSetup> {
-  const { dSub, outliers, mode, epsilon, maxKeep, tail, tableBits } = asked;
+export async function findCodebooks(model: ModelFile, asked: ResolvedAttention): Promise<AttentionSetup> {
+  const { dSub, outliers } = asked;
   const expected = { fingerprint: await fingerprint(model.path, model.stamp), parameters: { dSub, outliers } };
   const path = asked.codebooks ?? defaultCodebookPath(expected);
-  const calibration = {
-    text: builtinText,
-    maxTokens: limits.builtinCalibrationTokens,
-    contextSize: 0,
-    dSub,
-    outliers,
-    spread: true,
-  };
-  const plan = { mode, epsilon, maxKeep, tail, tableBits, calibration };
+  const setup = { model, asked, path, expected, failure: undefined };
+  const text = { text: builtinText, maxTokens: limits.builtinCalibrationTokens, contextSize: 0 };
+  const plan = attentionPlan(asked, text);
   try {
     const { codebooks } = await readCodebooks(path, expected);
-    return { asked, path, expected, plan: { ...plan, codebooks }, failure: undefined };
+    return { ...setup, plan: { ...plan, codebooks } };
   } catch (thrown) {
     const { code, message } = thrown as LutraError;
-    if (asked.codebooks === undefined && code === "CODEBOOKS_NOT_FOUND")
-      return { asked, path, expected, plan: { ...plan, codebooks: undefined }, failure: undefined };
+    if (asked.codebooks === undefined && code === "CODEBOOKS_NOT_FOUND") return { ...setup, plan };
     const hint = asked.codebooks === undefined ? "; remove it, or write it again with lutra calibrate" : "";
-    return { asked, path, expected, plan: undefined, failure: `${message}${hint}` };
+    return { ...setup, plan: undefined, failure: `${message}${hint}` };
   }
+}
+
+/** What an engine without codebooks is told: it makes them from `text`. */
+export function attentionPlan(
+  { mode, epsilon, maxKeep, tail, tableBits, dSub, outliers }: ResolvedAttention,
+  text: Pick<AttentionPlan["calibration"], "text" | "maxTokens" | "contextSize">,
+): AttentionPlan {
+  const calibration = { ...text, dSub, outliers, spread: true };
+  return { mode, epsilon, maxKeep, tail, tableBits, calibration, codebooks: undefined };
 }
 
 /** Keeps what the first engine has made for the next load. Without `setup` attention is exact because that was asked for. */
@@ -69,13 +75,15 @@ export async function settleAttention(
   loaded: AttentionState | undefined,
 ): Promise<AttentionOutcome> {
   if (setup === undefined) return { info: { type: "exact" }, warnings: [], fallbacks: 0 };
-  const { asked, path, expected, failure = loaded?.failure?.message } = setup;
+  const { model, asked, path, expected, failure = loaded?.failure?.message } = setup;
   if (loaded === undefined || loaded.failure !== undefined)
     return { info: { type: "exact" }, warnings: [`attention: exact in place of nomad: ${failure}`], fallbacks: 1 };
   const info = { type: "nomad", ...asked, codebooks: path } as const;
   if (loaded.made === undefined) return { info, warnings: [], fallbacks: 0 };
   const { codebooks, ...training } = loaded.made;
   try {
+    // The weights that were loaded are still those of the fingerprint.
+    await fingerprint(model.path, model.stamp);
     await writeCodebooks(path, { ...expected, training, codebooks });
     return { info, warnings: [], fallbacks: 0 };
   } catch (thrown) {

@@ -71,7 +71,7 @@ export function checkSubvector(value: unknown, field = "attention.dSub"): 1 | 2 
   throw invalidOption(field, "1, 2 or 4", value);
 }
 
-/** Of codebooks: pairs that are kept in 8 bits. @throws InvalidOptionError */
+/** Of codebooks: dimensions of a head that are kept in 8 bits. @throws InvalidOptionError */
 export function checkOutliers(value: unknown, field = "attention.outliers"): number {
   const isEven = Number.isInteger(value) && (value as number) % 2 === 0;
   if (isEven && (value as number) >= 0 && (value as number) <= maxOutliers) return value as number;
