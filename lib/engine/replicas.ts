@@ -46,7 +46,7 @@ export class Replicas {
     let model = 0;
     let loaded: LoadedEngine | undefined;
     const owner = {
-      restartTask: () => ({ ...task, ...fixedBy(loaded), model }),
+      restartTask: () => ({ ...task, ...fixedBy(task, loaded), model }),
       onGivenUp: (error: LutraError) => void replicas?.stop(error),
     };
     const first = await Replica.start({ ...options, task: { ...task, model } }, owner);
@@ -144,10 +144,20 @@ function loadedBy({ client }: Replica): LoadedEngine {
 }
 
 /** Defaults that the first engine resolved hold for every other one. */
-function fixedBy(loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
+function fixedBy(task: ReplicasOptions["task"], loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
   if (loaded === undefined) return {};
   const { contextSize, maxSequences, pages } = loaded;
-  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions };
+  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
+}
+
+/** The codebooks that the first engine has, made or given; or exact, as it is. */
+function fixedAttention(
+  { attention }: ReplicasOptions["task"],
+  loaded: LoadedEngine,
+): Pick<ReplicasOptions["task"], "attention"> {
+  const state = loaded.attention;
+  if (attention === undefined || state === undefined || state.failure !== undefined) return { attention: undefined };
+  return { attention: { ...attention, codebooks: state.codebooks } };
 }
 
 function namespaceOf(request: object): number {
