@@ -7,8 +7,10 @@
 
 namespace lutra::kernels::avx512 {
 
-void fill_matmul(KernelTable& table) noexcept;       // table.matmul[] of the quantised types
-void fill_elementwise(KernelTable& table) noexcept;  // quantize_planes
-void fill_attention(KernelTable& table) noexcept;    // attention_tile[]
+void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the quantised types
+void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
+void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
+void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan
+void fill_lookup_select(KernelTable& table) noexcept;  // lookup.select
 
 }  // namespace lutra::kernels::avx512
