@@ -12,7 +12,7 @@ const filler = [
   "An old map on the wall showed a bridge that was never built.",
   "They painted the boat green, as they had every year.",
 ];
-const questionText = "\nWhat is the pass key? The pass key is";
+const questionText = "\nWhat is the pass key? The pass key is the number";
 
 /**
  * `length` tokens, the key at the share `depth` of the filler. `questionAt` is the position of the question's first token.
@@ -21,7 +21,7 @@ const questionText = "\nWhat is the pass key? The pass key is";
 export function passkeyPrompt(model, length, depth) {
   const key = String(10000 + (((Math.round(depth * 1000) + 1) * 7919 + length * 104729) % 90000));
   const encode = (text) => model.tokenize(text, { addSpecial: false });
-  const needle = encode(` The pass key is ${key}. Remember it: ${key} is the pass key.`);
+  const needle = encode(` The pass key is the number ${key}. Remember it: the pass key is the number ${key}.`);
   const question = encode(questionText);
   const { bos } = model.info;
   const start = model.tokenize("a")[0] === bos ? [bos] : [];

@@ -43,6 +43,38 @@ t.test("q8_0 keys and values are a small distance", async (t) => {
   });
 });
 
+t.test("lookup attention: rows below exactTokens, and of short contexts, are exact", async (t) => {
+  const cache = process.env["LUTRA_CACHE"];
+  process.env["LUTRA_CACHE"] = t.testdir();
+  t.teardown(() => {
+    if (cache === undefined) delete process.env["LUTRA_CACHE"];
+    else process.env["LUTRA_CACHE"] = cache;
+  });
+  const path = tinyModel({ nLayers: 2, dim: 128, headDim: 64, vocabSize: 512, contextLength: 2048 });
+  await using model = await loadModel(path, { contextSize: 2048, maxSequences: 1, attention: "nomad" });
+  t.same(model.info.warnings, []);
+  const long = Array.from({ length: 1400 }, (_, i) => 8 + ((Math.imul(i + 1, 2654435761) >>> 16) % 480));
+  const { against: all, ...scores } = await model.perplexity(long, { against });
+  t.match(
+    all?.buckets.map(({ from, tokens }) => [from, tokens]),
+    [
+      [0, 1023],
+      [1024, 376],
+    ],
+  );
+  t.match(all?.buckets[0], { klMean: 0, top1Agreement: 1 });
+  t.notOk(all?.buckets[0]?.attention, "nothing was approximated there");
+  const { attention, klMean = 0 } = all?.buckets[1] ?? {};
+  t.ok(klMean > 0 && attention && attention.kept > 0 && attention.kept < 1, JSON.stringify(attention));
+  t.same(all?.attention, attention);
+  const tail = await model.perplexity(long, { against, exactTokens: 1300 });
+  t.equal(tail.scored, 99);
+  t.not(tail.logprobs[98], scores.logprobs[1398], "its keys and values before are exact ones");
+  const last = await model.perplexity(long, { against, exactTokens: 1398 });
+  t.equal(last.against?.rows.exactTops[0], all?.rows.exactTops[1398]);
+  t.ok((last.against?.klMean ?? 0) > 0, "one approximate row after an exact prompt");
+});
+
 t.test("exactTokens leaves the beginning of every window out", async (t) => {
   await using model = await loadModel(tinyModel(), { contextSize: 128, maxSequences: 1, kvCacheType: "q8_0" });
   const text = "some text of a few words ".repeat(20);
@@ -66,7 +98,7 @@ t.test("buckets by position", async (t) => {
   const { against: found } = await model.perplexity(long, { against, exactTokens: 1000 });
   const buckets = found?.buckets.map(({ from, to, tokens }) => [from, to, tokens]);
   t.same(buckets, [
-    [0, 1023, 24],
+    [0, 1024, 23],
     [1024, 4096, 3072],
     [4096, 8192, 4096],
     [8192, Infinity, 108],
