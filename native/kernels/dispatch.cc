@@ -31,12 +31,12 @@ KernelTable make_avx2_table() {
   KernelTable table{};
   table.isa = base::Isa::kAvx2;
   scalar::fill_lookup_scan(table);
-  scalar::fill_lookup_values(table);
   avx2::fill_matmul(table);
   avx2::fill_elementwise(table);
   avx2::fill_activation(table);
   avx2::fill_attention(table);
   avx2::fill_select(table);
+  avx2::fill_lookup_values(table);
   return table;
 }
 
@@ -47,6 +47,7 @@ KernelTable make_avx512_table() {
   avx512::fill_matmul(table);
   avx512::fill_elementwise(table);
   avx512::fill_attention(table);
+  avx512::fill_lookup_values(table);
   return table;
 }
 #endif
