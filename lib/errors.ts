@@ -37,6 +37,8 @@ export class TemplateError extends LutraError {}
 export class PullError extends LutraError {}
 /** A session file cannot be read or written, is damaged, or belongs to another model. */
 export class SessionFileError extends LutraError {}
+/** A codebook file of lookup attention cannot be read or written, is damaged, or belongs to another model. */
+export class CodebookFileError extends LutraError {}
 /** The session works on another call: one at a time. */
 export class SessionBusyError extends LutraError {}
 /** The worker thread of a request died. Its requests fail; a new thread takes its place, unless that keeps happening. */
@@ -92,6 +94,13 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   SESSION_TRUNCATED: { type: SessionFileError, status: 400 },
   SESSION_CORRUPT: { type: SessionFileError, status: 400 },
   SESSION_MISMATCH: { type: SessionFileError, status: 400 },
+  CODEBOOKS_NOT_FOUND: { type: CodebookFileError, status: 404 },
+  CODEBOOKS_IO: { type: CodebookFileError, status: 500 },
+  CODEBOOKS_BAD_MAGIC: { type: CodebookFileError, status: 400 },
+  CODEBOOKS_VERSION: { type: CodebookFileError, status: 400 },
+  CODEBOOKS_TRUNCATED: { type: CodebookFileError, status: 400 },
+  CODEBOOKS_CORRUPT: { type: CodebookFileError, status: 400 },
+  CODEBOOKS_MISMATCH: { type: CodebookFileError, status: 400 },
   SESSION_BUSY: { type: SessionBusyError, status: 409 },
   CALLBACK_FAILED: { type: CallbackError, status: 500 },
   WORKER_LOST: { type: WorkerLostError, status: 503 },

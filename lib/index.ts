@@ -1,9 +1,10 @@
 /** The public interface of Lutra. */
-export { type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
+export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
 export {
   AbortedError,
   BinaryNotFoundError,
   CallbackError,
+  CodebookFileError,
   ContextOverflowError,
   DisposedError,
   InsufficientMemoryError,
@@ -20,6 +21,10 @@ export {
   WorkerLostError,
 } from "./errors.js";
 export type {
+  AttentionInfo,
+  AttentionStats,
+  CalibrateOptions,
+  CalibrateResult,
   ChatMessage,
   ChatOptions,
   EmbedInput,
@@ -32,6 +37,7 @@ export type {
   MemoryEstimate,
   ModelInfo,
   ModelMetrics,
+  NomadOptions,
   PerplexityOptions,
   PerplexityResult,
   SessionOptions,

@@ -36,6 +36,9 @@ export const limits = {
   workerLossWindowMs: 60_000,
   /** Parts a slow reader may leave unread before its sequence pauses. */
   maxUnreadTokens: 256,
+  /** Tokens of a text that codebooks are made from, at least; and of the built-in one. */
+  leastCalibrationTokens: 512,
+  builtinCalibrationTokens: 3072,
   /** Texts of one embed() call. */
   maxEmbedTexts: 65_536,
   /** Candidates native code returns for a row. */

@@ -20,7 +20,11 @@ export interface LoadOptions {
   kvCacheType?: KvCacheType;
   /** How weights are multiplied. */
   matmul?: "auto" | "dot";
-  attention?: "exact";
+  /**
+   * "exact" (default), or look-ups in place of most dot products of long contexts: an approximation that results name.
+   * "nomad" is its defaults.
+   */
+  attention?: "exact" | "nomad" | NomadOptions;
   ffnSparsity?: false;
   /**
    * Several tokens a step where drafts of them prove right; the text is the same bit for bit. Default: "auto", which drafts
@@ -52,6 +56,71 @@ export interface SpeculationOptions {
   draftModel?: string;
   /** Drafted tokens one request may have verified in a step, 1 to 63. Default 15; how many it is, is measured and learnt. */
   maxNodes?: number;
+}
+
+/**
+ * Lookup attention (NoMAD): a text's own tokens from about the thousandth position on are computed with keys of 4-bit codes;
+ * prompts stay exact, as do sliding-window layers and the newest positions.
+ */
+export interface NomadOptions {
+  type: "nomad";
+  /** "refine" (default) reads the keys that the codes find likely exactly; "pure" stays with the codes. */
+  mode?: "refine" | "pure";
+  /** Dimensions of a sub-vector, that is of one code: default 2, and 1 where `mode` is "pure". */
+  dSub?: 1 | 2 | 4;
+  /** Estimated share of a head's attention mass that may be left out, in (0, 1). Default 0.05. */
+  epsilon?: number;
+  /** Share of the coded keys that are read exactly, at most, in (0, 1]. Default 0.3. */
+  maxKeep?: number;
+  /** Count what is left out by its estimate; default false. */
+  tail?: boolean;
+  /** Bits of a table's entries; default 8. */
+  tableBits?: 7 | 8;
+  /** Dimensions of a head that are kept in 8 bits: an even number up to 16, default 0. */
+  outliers?: number;
+  /**
+   * A file that `lutra calibrate` wrote for this very model file. Default: the one in the cache folder, which is made from
+   * built-in text when there is none. Where the file cannot be used, attention is exact, and a warning says so.
+   */
+  codebooks?: string;
+}
+
+export interface CalibrateOptions {
+  /** What codebooks are made from: at least 512 tokens, of which as many are used as the context holds. */
+  text: string;
+  dSub?: 1 | 2 | 4;
+  outliers?: number;
+  /** Where they are written. Default: where models that are loaded with lookup attention look first, in the cache folder. */
+  file?: string;
+  /** Default: the model's, up to 8192. */
+  contextSize?: number;
+  threads?: number;
+  isa?: "auto" | Isa;
+  onLoadProgress?: LoadOptions["onLoadProgress"];
+  onPullProgress?: LoadOptions["onPullProgress"];
+  offline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface CalibrateResult {
+  file: string;
+  dSub: 1 | 2 | 4;
+  outliers: number;
+  /** Of the text that were used. */
+  tokens: number;
+  contextSize: number;
+  ms: number;
+}
+
+/** How a model attends; numbers as they are in use. */
+export type AttentionInfo = { type: "exact" } | (Required<Omit<NomadOptions, "codebooks">> & { codebooks: string });
+
+/** What lookup attention did for a request, over its tokens that were computed with it. */
+export interface AttentionStats {
+  /** Share of the coded keys that was read exactly; 1 where `mode` is "pure". */
+  kept: number;
+  /** Estimated share of the attention mass that was left out. */
+  dropped: number;
 }
 
 export interface GenerateOptions {
@@ -151,6 +220,8 @@ export interface GenerateResult {
   usage: Usage;
   timings: Timings;
   speculation: SpeculationStats;
+  /** Absent where every token was computed exactly. */
+  attention?: AttentionStats;
   logprobs?: TokenLogprob[];
 }
 
@@ -173,6 +244,13 @@ export interface TokenizeBatchOptions extends TokenizeOptions {
 export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;
+  /**
+   * Compares every prediction with what exact attention over keys and values in f16 predicts, which takes two engines of its
+   * own beside the model's, with room for one window.
+   */
+  against?: "exact";
+  /** With `against`: tokens at the beginning of each window that attend exactly and are not compared, as a prompt's do. */
+  exactTokens?: number;
   signal?: AbortSignal;
 }
 
@@ -186,6 +264,44 @@ export interface PerplexityResult {
   /** Natural log-probability of each scored token. */
   logprobs: Float64Array;
   ms: number;
+  /** Where it was asked for. */
+  against?: PerplexityComparison;
+}
+
+/** How far a model's predictions are from those of exact computation. */
+export interface PerplexityComparison extends ExactDistance {
+  /** Of exact computation. */
+  ppl: number;
+  /** By position in the window; those that have tokens. */
+  buckets: PerplexityBucket[];
+  /** One entry a scored token, as in `logprobs` of the result. */
+  rows: {
+    /** In its window, of the row that predicts the token. */
+    positions: Int32Array;
+    /** Of the token, by exact computation. */
+    logprobs: Float64Array;
+    kl: Float64Array;
+    /** The most probable token, and that of exact computation. */
+    tops: Int32Array;
+    exactTops: Int32Array;
+  };
+}
+
+export interface ExactDistance {
+  /** KL(exact ‖ approximate), nats: its mean and its 99th percentile. */
+  klMean: number;
+  klP99: number;
+  /** Share of rows whose most probable token is the same. */
+  top1Agreement: number;
+}
+
+/** Rows at positions in [from, to); of the last bucket `to` is infinite. */
+export interface PerplexityBucket extends ExactDistance {
+  from: number;
+  to: number;
+  tokens: number;
+  ppl: number;
+  pplAgainst: number;
 }
 
 /** One text or many, each a string or token ids. A list that begins with a number is one text. */
@@ -223,6 +339,8 @@ export interface ModelMetrics {
   cachedPages: number;
   /** Times a running request had to make room for others and was computed again later. */
   preemptions: number;
+  /** 1 where lookup attention was asked for and exact attention runs; `model.info.warnings` says why. */
+  attentionFallbacks: number;
 }
 
 export interface ModelInfo {
@@ -249,6 +367,7 @@ export interface ModelInfo {
   replicas: number;
   isa: Isa;
   kvCacheType: KvCacheType;
+  attention: AttentionInfo;
   fileBytes: number;
   loadMs: number;
   hasChatTemplate: boolean;

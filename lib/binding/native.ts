@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 3;
+export const abiVersion = 4;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
@@ -13,6 +13,26 @@ export type KvCacheType = "f16" | "q8_0";
 
 /** How the hidden states of a text become one vector: their mean, the first token's, or the last one's. */
 export type Pooling = "mean" | "cls" | "last";
+
+/**
+ * Lookup attention (NoMAD): keys stand as 4-bit codes beside their exact form. `refine` scores all keys by their codes and
+ * reads the likely ones exactly; `pure` stays with the codes.
+ */
+export interface NativeAttention {
+  mode: "pure" | "refine";
+  epsilon: number; // estimated share of a head's attention mass that a row may leave out
+  maxKeep: number; // share of its keys that a row reads exactly, at most
+  tableBits: 7 | 8;
+  tail: boolean; // whether what is left out counts by its estimate
+  codebooks: Uint8Array; // as engineTrainCodebooks gave them, for this model
+}
+
+export interface NativeTraining {
+  dSub: 1 | 2 | 4; // dimensions of a sub-vector
+  outliers: number; // dimensions of a head that are kept in 8 bits, even
+  spread: boolean; // whether keys are trained as if the text filled the context
+  contextSize: number;
+}
 
 export interface NativeCpu {
   isa: Isa; // best path of this CPU in this build
@@ -109,6 +129,12 @@ export interface StepArrays {
   // abort flags, on a SharedArrayBuffer: the step stops between layers when aborts[sequenceAborts[s]] != 0
   aborts: Int32Array;
   sequenceAborts: Int32Array; // [sequences] index into `aborts`, or -1
+  // read and written by an engine with `attention` only
+  exactUntil: Int32Array; // [sequences] rows at positions below attend exactly
+  // out, per row
+  attentionKept: Float32Array; // [rows] share of the coded keys that was read exactly; 0 for an exact row, 1 in pure mode
+  attentionDropped: Float32Array; // [rows] estimated share of the attention mass that was left out
+  attentionCoded: Float32Array; // [rows] positions that stood as codes; 0 for an exact row
 }
 
 export interface StepShape {
@@ -157,10 +183,21 @@ export interface NativeBinding {
     handle: number,
   ): { name: string; type: string; rows: number; cols: number; kernel: string; packedBytes: number }[];
 
-  /** Scratch, K/V arena of `pages` pages and a thread team. Retains the model. */
+  /**
+   * Scratch, K/V arena of `pages` pages and a thread team. Retains the model. Without `attention` it attends exactly.
+   * INVALID_OPTION when its codebooks are not those of this model.
+   */
   engineCreate(
     model: number,
-    options: { threads: number; maxRows: number; maxWanted: number; pages: number; isa: Isa; kvType?: KvCacheType },
+    options: {
+      threads: number;
+      maxRows: number;
+      maxWanted: number;
+      pages: number;
+      isa: Isa;
+      kvType?: KvCacheType;
+      attention?: NativeAttention;
+    },
   ): number;
   engineRelease(handle: number): void;
   engineInfo(handle: number): { threads: number; kvBytes: number; scratchBytes: number; pageBytes: number };
@@ -170,6 +207,12 @@ export interface NativeBinding {
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
+  /**
+   * The first `rows` wanted rows of the last steps of two engines of one vocabulary, whose full logits have to be readable.
+   * out[4 r …]: KL(exact ‖ approximate) in nats, log-probability of ids[r] in the approximate row, in the exact row, 1 where
+   * both have the same largest logit, else 0; all NaN where a logit is not finite. INVALID_OPTION for the same engine twice.
+   */
+  engineCompareLogits(approximate: number, exact: number, rows: number, ids: Int32Array, out: Float64Array): void;
 
   // K/V pages, between two steps. A page out of the arena is pageBytes long (engineInfo) and the same bytes wherever it
   // lay: [layer][head][keys, values], in the machine's byte order. Wrong ids and lengths: INVALID_OPTION, nothing done.
@@ -182,6 +225,12 @@ export interface NativeBinding {
   engineReadPages(handle: number, pages: Int32Array, positions: number, out: Uint8Array): void;
   /** `bytes` [pages * pageBytes] as engineReadPages gave them, into any pages of an engine of the same model and K/V type. */
   engineWritePages(handle: number, pages: Int32Array, bytes: Uint8Array): void;
+
+  /**
+   * Codebooks for lookup attention, from the keys of positions [0, positions) that these pages of an exact engine hold. The
+   * bytes mean nothing but to engineCreate, which checks them again.
+   */
+  engineTrainCodebooks(handle: number, pages: Int32Array, positions: number, training: NativeTraining): Uint8Array;
 
   /** Live objects of the process, for leak tests: models, tokenizers, engines, and native bytes held. */
   counters(): { models: number; tokenizers: number; engines: number; bytes: number };

@@ -88,22 +88,29 @@ export async function findModel(flags: Pick<ModelFlags, "model" | "offline">, si
 
 export async function openModel(flags: ModelFlags, options: Partial<LoadOptions>, signal: AbortSignal): Promise<Model> {
   const { loadModel } = await import("../engine/index.js");
+  const model = await withProgress(flags, (common) =>
+    loadModel(flags.model, { ...common, maxSequences: 1, signal, ...options }),
+  );
+  // Whoever asked for an approximation and does not get it should know before a long run.
+  const { attentionFallbacks } = model.metrics();
+  if (attentionFallbacks > 0) for (const warning of model.info.warnings) note(`lutra: ${warning}`);
+  return model;
+}
+
+type CommonOptions = Pick<LoadOptions, "threads" | "isa" | "offline" | "onPullProgress" | "onLoadProgress">;
+
+/** Loads with the flags of every command that computes, and shows how far it is. */
+export async function withProgress<T>(flags: ModelFlags, load: (options: CommonOptions) => Promise<T>): Promise<T> {
   const pulling = await pullReporter(flags.model);
   const loading = await createBar("load", "MB");
+  const { threads, isa, offline } = flags;
+  const { onPullProgress } = pulling;
+  const onLoadProgress: LoadOptions["onLoadProgress"] = ({ loadedBytes, totalBytes }) => {
+    pulling.stop();
+    loading.update(loadedBytes, totalBytes);
+  };
   try {
-    return await loadModel(flags.model, {
-      threads: flags.threads,
-      isa: flags.isa,
-      offline: flags.offline,
-      maxSequences: 1,
-      onPullProgress: pulling.onPullProgress,
-      onLoadProgress: ({ loadedBytes, totalBytes }) => {
-        pulling.stop();
-        loading.update(loadedBytes, totalBytes);
-      },
-      signal,
-      ...options,
-    });
+    return await load({ threads, isa, offline, onPullProgress, onLoadProgress });
   } finally {
     pulling.stop();
     loading.stop();

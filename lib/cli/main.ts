@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { packageRoot } from "../binding/index.js";
 import { registerBench } from "./bench.js";
+import { registerCalibrate } from "./calibrate.js";
 import { registerDoctor } from "./doctor.js";
 import { registerGenerate } from "./generate.js";
 import { registerInspect } from "./inspect.js";
@@ -34,6 +35,7 @@ function createProgram(): Command {
     registerTokenize,
     registerPerplexity,
     registerBench,
+    registerCalibrate,
     registerInspect,
     registerPull,
     registerModels,

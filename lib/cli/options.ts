@@ -79,7 +79,9 @@ export interface TechniqueFlags {
 /** Approximations and speculation. Their values are the library's to check, so that both say the same. */
 export function addTechniques(command: Command, speculationValue = "<kind>"): Command {
   return command
-    .addOption(option("--attention <kind>", "attention: exact"))
+    .addOption(
+      option("--attention <kind>", "attention: exact, nomad, nomad:pure or nomad:refine,epsilon=0.02,dSub=4,…"),
+    )
     .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
     .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
     .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
@@ -96,12 +98,29 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
 export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
   const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
-    attention,
+    attention: attentionOption(attention),
     ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
     matmul,
     kvCacheType: kvType,
     speculation: speculationOption(flags),
   } as Partial<LoadOptions>;
+}
+
+/** `nomad:pure,tail=true`: a mode, and any other option of the library by its name. */
+function attentionOption(given: string | undefined): unknown {
+  const [type, parts] = [given?.split(":", 1)[0], given?.slice(given.indexOf(":") + 1).split(",")];
+  if (given === undefined || type === given) return given;
+  const options = (parts ?? []).map((part) => {
+    const at = part.indexOf("=");
+    return at < 0 ? ["mode", part] : [part.slice(0, at), parseValue(part.slice(at + 1))];
+  });
+  return Object.fromEntries([["type", type], ...options]) as unknown;
+}
+
+/** A number or a truth value where it is one, else the text. */
+function parseValue(text: string): unknown {
+  if (text === "true" || text === "false") return text === "true";
+  return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
 function speculationOption({ speculation: given, modelDraft, draftMax }: TechniqueFlags): unknown {

@@ -1,7 +1,16 @@
 /** A result in the shape of `lutra generate --json`. */
 import type { GenerateResult } from "../types.js";
 
-export function toDocument({ text, tokens, finishReason, usage, timings, speculation, logprobs }: GenerateResult) {
+export function toDocument({
+  text,
+  tokens,
+  finishReason,
+  usage,
+  timings,
+  speculation,
+  attention,
+  logprobs,
+}: GenerateResult) {
   return {
     text,
     tokens,
@@ -27,6 +36,7 @@ export function toDocument({ text, tokens, finishReason, usage, timings, specula
       per_drafter: speculation.perDrafter,
       widths: speculation.widths,
     },
+    ...(attention && { attention }),
     ...(logprobs && logprobs.length > 0 && { logprobs }),
   };
 }

@@ -10,8 +10,9 @@
  * - Whoever only iterates gets the error from the iterator: the same error is not reported as an unhandled rejection.
  */
 import { type AbortedError, createError, type LutraError } from "../errors.js";
-import type { GenerateResult, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
+import type { AttentionInfo, GenerateResult, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
+import { describeApproximation } from "./attention/report.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
 export interface ResultOptions {
@@ -19,6 +20,8 @@ export interface ResultOptions {
   onPromptProgress: ((progress: { processedTokens: number; totalTokens: number }) => void) | undefined;
   loadMs: number;
   withLogprobs: boolean;
+  /** Of the model. */
+  attention: AttentionInfo;
   /** Keeps the model alive while the result is. */
   owner: unknown;
   /** Called once, with how the request ended and the tokens it gave. */
@@ -33,6 +36,7 @@ const nothingComputed: GenerateSummary = {
   decodedTokens: 0,
   promptMs: 0,
   predictedMs: 0,
+  attention: undefined,
   speculation: undefined,
 };
 
@@ -86,6 +90,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
       onPromptProgress: undefined,
       loadMs: 0,
       withLogprobs: false,
+      attention: { type: "exact" },
       owner: undefined,
       onEnd: () => {},
     });
@@ -191,6 +196,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     this.end(summary, undefined);
     const { finishReason, promptTokens, cachedTokens, completionTokens, decodedTokens, promptMs, predictedMs } =
       summary;
+    const { attention } = summary;
     const result: GenerateResult = {
       text: this.text_,
       tokens: this.tokens_,
@@ -202,10 +208,11 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         promptPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
         predictedMs,
         predictedPerSecond: perSecond(decodedTokens, predictedMs),
-        approximations: [],
+        approximations: attention === undefined ? [] : [describeApproximation(this.options_.attention, attention)],
       },
       speculation: speculationOf(summary),
     };
+    if (attention !== undefined) result.attention = attention;
     if (this.options_.withLogprobs) result.logprobs = this.logprobs_;
     this.settle_.resolve(result);
     for (const waiter of this.waiters_.splice(0)) waiter.resolve({ done: true, value: undefined });

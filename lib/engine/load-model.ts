@@ -1,8 +1,9 @@
 /** loadModel: options → file → workers → Model. */
 import { createError, invalidOption } from "../errors.js";
 import { resolveModel } from "../models/index.js";
-import { stampFile } from "../session/index.js";
+import { stampFile } from "../files/index.js";
 import type { LoadOptions } from "../types.js";
+import { findCodebooks, settleAttention } from "./attention/codebooks.js";
 import { resolveLoadOptions } from "./load-options.js";
 import { Model } from "./model.js";
 import { Replicas } from "./replicas.js";
@@ -18,7 +19,7 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   if (typeof source !== "string" || source === "")
     throw invalidOption("model", "a name, a path or hf:user/repo:file", source);
   const { chatTemplate, onLoadProgress, onPullProgress, offline, signal, ...engine } = resolveLoadOptions(options);
-  const { speculation } = engine;
+  const { speculation, attention: asked } = engine;
   const checkAborted = (): void => {
     if (signal?.aborted) throw createError("ABORTED", "loading was aborted", { cause: signal.reason });
   };
@@ -27,11 +28,15 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   const draftPath =
     speculation?.draftModel && (await resolveModel(speculation.draftModel, { offline, onPullProgress, signal }));
   const fileStamp = await stampFile(path);
+  const setup = asked && (await findCodebooks({ path, stamp: fileStamp }, asked));
   checkAborted();
   const plan = speculation && { ...speculation, draftPath };
-  const engines = await Replicas.start({ task: { ...engine, speculation: plan, path }, onLoadProgress, signal });
+  const task = { ...engine, attention: setup?.plan, speculation: plan, path };
+  const engines = await Replicas.start({ task, onLoadProgress, signal });
+  const attention = await settleAttention(setup, engines.loaded.attention);
   return new Model(engines, {
     path,
+    attention,
     isa: engine.isa,
     kvCacheType: engine.kvCacheType,
     chatTemplate,

@@ -6,6 +6,7 @@ import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
 import type { LoadOptions } from "../types.js";
 import { type ResolvedSpeculation, resolveSpeculation } from "./speculation-option.js";
+import { type ResolvedAttention, resolveAttention } from "./attention/option.js";
 import { checkTechniques, techniqueNames } from "./techniques.js";
 
 const names = [
@@ -21,6 +22,7 @@ const names = [
   "offline",
   "signal",
   "speculation",
+  "attention",
   ...techniqueNames,
 ] as const satisfies readonly (keyof LoadOptions)[];
 
@@ -36,6 +38,8 @@ export interface ResolvedLoadOptions {
   kvCacheTokens: number;
   isa: Isa;
   kvCacheType: KvCacheType;
+  /** Undefined: exact. */
+  attention: ResolvedAttention | undefined;
   /** Undefined: off. */
   speculation: ResolvedSpeculation | undefined;
   chatTemplate: string | undefined;
@@ -98,6 +102,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     kvCacheTokens: checkInteger("kvCacheTokens", given["kvCacheTokens"], 1, limits.maxKvCacheTokens) ?? 0,
     isa: checkIsa(given["isa"]),
     kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
+    attention: resolveAttention(given["attention"]),
     speculation: resolveSpeculation(given["speculation"]),
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),
     onLoadProgress: checkFunction("onLoadProgress", given["onLoadProgress"]),

@@ -4,10 +4,13 @@ import type { KvCacheType } from "../binding/native.js";
 import type { ModelInfo } from "../types.js";
 import type { LoadedEngine } from "../worker/index.js";
 
+import type { AttentionOutcome } from "./attention/codebooks.js";
+
 export interface InfoOptions {
   path: string;
   isa: Isa;
   kvCacheType: KvCacheType;
+  attention: AttentionOutcome;
   chatTemplate: string | undefined;
   loadMs: number;
 }
@@ -15,7 +18,7 @@ export interface InfoOptions {
 export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replicas: number }): ModelInfo {
   const { info, vocab, contextSize, maxSequences, threads } = loaded;
   const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
-  const warnings = [...info.warnings];
+  const warnings = [...info.warnings, ...options.attention.warnings];
   if (contextSize > info.contextLength) {
     warnings.push(`contextSize ${contextSize} is more than the ${info.contextLength} tokens the model was trained for`);
   }
@@ -38,6 +41,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replica
     replicas: options.replicas,
     isa: options.isa,
     kvCacheType: options.kvCacheType,
+    attention: Object.freeze(options.attention.info),
     fileBytes: info.fileBytes,
     loadMs: options.loadMs,
     hasChatTemplate: chatTemplate !== null,

@@ -1,6 +1,4 @@
 /** A loaded model: every method of the public interface that works on one. */
-import type { Isa } from "../binding/index.js";
-import type { KvCacheType } from "../binding/native.js";
 import { checkKwargs, checkMessages, missingTemplate } from "../chat/index.js";
 import { createError, invalidOption, type LutraError, toLutraError } from "../errors.js";
 import { readOptions } from "../sampling/index.js";
@@ -21,12 +19,12 @@ import type {
   TokenizeBatchOptions,
   TokenizeOptions,
 } from "../types.js";
-import type { FileStamp } from "../session/index.js";
+import type { FileStamp } from "../files/index.js";
 import type { FromWorker, GenerateSummary, OperatorTimes } from "../worker/index.js";
 import { GenerateResultStream } from "./generate-result.js";
 import { embedTexts } from "./embed.js";
 import { checkFlag } from "./load-options.js";
-import { modelInfo } from "./model-info.js";
+import { type InfoOptions, modelInfo } from "./model-info.js";
 import { scorePerplexity } from "./perplexity.js";
 import type { ChatPrompt, Replicas } from "./replicas.js";
 import {
@@ -41,12 +39,7 @@ import {
 } from "./request-options.js";
 import { createSession, openSession, type Session, type SessionHost } from "./session.js";
 
-export interface ModelOptions {
-  path: string;
-  isa: Isa;
-  kvCacheType: KvCacheType;
-  chatTemplate: string | undefined;
-  loadMs: number;
+export interface ModelOptions extends InfoOptions {
   fileStamp: FileStamp | null;
 }
 
@@ -59,6 +52,7 @@ export class Model {
   readonly info: ModelInfo;
   private readonly engines_: Replicas;
   private readonly fileStamp_: FileStamp | null;
+  private readonly attentionFallbacks_: number;
   private readonly counts_ = { requests: 0, completed: 0, aborted: 0, failed: 0, promptTokens: 0, completionTokens: 0 };
   private disposed_: Promise<void> | undefined;
 
@@ -67,6 +61,7 @@ export class Model {
     this.engines_ = engines;
     this.info = modelInfo(engines.loaded, { ...options, replicas: engines.size });
     this.fileStamp_ = options.fileStamp;
+    this.attentionFallbacks_ = options.attention.fallbacks;
     abandoned.register(this, engines, this);
   }
 
@@ -174,6 +169,7 @@ export class Model {
       freePages: engines.count(header.freePages),
       cachedPages: engines.count(header.cachedPages),
       preemptions: engines.count(header.preemptions),
+      attentionFallbacks: this.attentionFallbacks_,
     };
   }
 
@@ -250,6 +246,7 @@ export class Model {
         onPromptProgress,
         loadMs: this.info.loadMs,
         withLogprobs: params.logprobs >= 0,
+        attention: this.info.attention,
         owner: this,
         onEnd: (summary, error, tokens) => {
           this.count(summary, error);

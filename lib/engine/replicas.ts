@@ -7,6 +7,7 @@ import { getBinding } from "../binding/index.js";
 import { createError, type LutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import type { ChatTask, LoadedEngine, PromptInput } from "../worker/index.js";
+import { type ComparedModel, Comparisons } from "./comparisons.js";
 import type { EngineStartOptions, RequestHandle, RequestMessage, RequestSink } from "./client.js";
 import { Replica } from "./replica.js";
 import { submitLater } from "./submit-later.js";
@@ -27,16 +28,18 @@ export class Replicas {
   /** What the first engine told when it was loaded; the others are its equals. */
   readonly loaded: LoadedEngine;
   readonly text: ModelText;
+  readonly comparisons: Comparisons;
   private readonly replicas_: Replica[];
   private readonly model_: number;
   private ended_: LutraError | undefined;
   private stopping_: Promise<void> | undefined;
 
-  private constructor(replicas: Replica[], loaded: LoadedEngine, model: number) {
+  private constructor(replicas: Replica[], loaded: LoadedEngine, compared: ComparedModel) {
     this.replicas_ = replicas;
     this.loaded = loaded;
-    this.model_ = model;
-    this.text = new ModelText(getBinding().modelTokenizer(model));
+    this.model_ = compared.model;
+    this.text = new ModelText(getBinding().modelTokenizer(compared.model));
+    this.comparisons = new Comparisons(compared);
   }
 
   /** The first engine loads the weights; the others start when it has, all at once. */
@@ -46,7 +49,7 @@ export class Replicas {
     let model = 0;
     let loaded: LoadedEngine | undefined;
     const owner = {
-      restartTask: () => ({ ...task, ...fixedBy(loaded), model }),
+      restartTask: () => ({ ...task, ...fixedBy(task, loaded), model }),
       onGivenUp: (error: LutraError) => void replicas?.stop(error),
     };
     const first = await Replica.start({ ...options, task: { ...task, model } }, owner);
@@ -59,7 +62,7 @@ export class Replicas {
       const outcomes = await Promise.allSettled(others);
       for (const outcome of outcomes) if (outcome.status === "fulfilled") all.push(outcome.value);
       for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-      replicas = new Replicas(all, loaded, model);
+      replicas = new Replicas(all, loaded, { ...task, model });
       return replicas;
     } catch (thrown) {
       await Promise.all(all.map((each) => each.stop(createError("ABORTED", "loading was aborted"))));
@@ -121,7 +124,8 @@ export class Replicas {
   private async stopAll(reason: LutraError): Promise<void> {
     this.ended_ = reason;
     getBinding().modelRelease(this.model_);
-    await Promise.all([this.text.close(reason), ...this.replicas_.map((each) => each.stop(reason))]);
+    const parts = [this.text.close(reason), this.comparisons.close(reason)];
+    await Promise.all([...parts, ...this.replicas_.map((each) => each.stop(reason))]);
   }
 
   private send(message: RequestMessage, sink: RequestSink, affinity: number): RequestHandle {
@@ -144,10 +148,20 @@ function loadedBy({ client }: Replica): LoadedEngine {
 }
 
 /** Defaults that the first engine resolved hold for every other one. */
-function fixedBy(loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
+function fixedBy(task: ReplicasOptions["task"], loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
   if (loaded === undefined) return {};
   const { contextSize, maxSequences, pages } = loaded;
-  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions };
+  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
+}
+
+/** The codebooks that the first engine has, made or given; or exact, as it is. */
+function fixedAttention(
+  { attention }: ReplicasOptions["task"],
+  loaded: LoadedEngine,
+): Pick<ReplicasOptions["task"], "attention"> {
+  const state = loaded.attention;
+  if (attention === undefined || state === undefined || state.failure !== undefined) return { attention: undefined };
+  return { attention: { ...attention, codebooks: state.codebooks } };
 }
 
 function namespaceOf(request: object): number {

@@ -8,16 +8,10 @@
  * leaves it as it was. An end-of-generation token is no part of the answer and not of the history.
  */
 import { createError, type LutraError } from "../errors.js";
+import { type FileStamp, fingerprint } from "../files/index.js";
 import { pagePositions } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
-import {
-  checkSessionPath,
-  fingerprint,
-  type FileStamp,
-  readSession,
-  type SessionIdentity,
-  writeSession,
-} from "../session/index.js";
+import { checkSessionPath, readSession, type SessionIdentity, writeSession } from "../session/index.js";
 import type { GenerateOptions, ModelInfo, SessionOptions } from "../types.js";
 import type { FromWorker } from "../worker/index.js";
 import type { RequestMessage } from "./client.js";

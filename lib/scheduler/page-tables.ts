@@ -2,7 +2,8 @@
  * The page tables of the sequences that run: which page holds which 32 positions of whom. Pages come from the pool as a
  * sequence grows, or from the prefix tree when their tokens have been computed before; the pages a sequence fills go
  * into the tree as soon as they are full, and what is left at its end. A page in the tree is never written again: who
- * goes on in the middle of one gets a copy.
+ * goes on in the middle of one gets a copy. Where the engine approximates, a sequence shares the pages of its exact
+ * positions alone.
  */
 import { pagePositions } from "../limits.js";
 import { PagePool } from "./page-pool.js";
@@ -86,7 +87,7 @@ export class PageTables {
   publish(sequence: Sequence): void {
     if (!sequence.usesCache) return;
     sequence.node ??= this.tree_.root(sequence.namespace);
-    while ((sequence.cachedPages + 1) * pagePositions <= sequence.computed) {
+    while ((sequence.cachedPages + 1) * pagePositions <= sequence.shareable) {
       const begin = sequence.cachedPages * pagePositions;
       const own = this.pagesOf(sequence)[sequence.cachedPages] as number;
       const node = this.tree_.add(sequence.node, sequence.tokens, begin, begin + pagePositions, own);
@@ -104,9 +105,9 @@ export class PageTables {
     this.publish(sequence);
     const begin = sequence.cachedPages * pagePositions;
     const pages = this.pagesOf(sequence);
-    if (sequence.node !== null && sequence.computed > begin) {
+    if (sequence.node !== null && sequence.shareable > begin) {
       const page = pages[sequence.cachedPages] as number;
-      this.tree_.addTail(sequence.node, sequence.tokens, begin, sequence.computed, page);
+      this.tree_.addTail(sequence.node, sequence.tokens, begin, sequence.shareable, page);
     }
     // From the end: pages that are freed first are the last ones to be found again.
     for (let i = sequence.pages - 1; i >= 0; i--) this.pool.drop(pages[i] as number);

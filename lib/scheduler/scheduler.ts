@@ -31,6 +31,8 @@ export interface SchedulerOptions extends StepLimits {
   contextSize: number;
   prefillChunk: number;
   maxQueuedRequests: number;
+  /** Whether the engine attends approximately from a sequence's `exactUntil` on. Default: false. */
+  approximates?: boolean;
 }
 
 export class Scheduler {
@@ -89,7 +91,7 @@ export class Scheduler {
 
   /** Adds a request to the queue. Prompts are checked by the caller: 1 … contextSize tokens. */
   submit(request: SequenceRequest): Sequence {
-    const { maxQueuedRequests, contextSize } = this.options_;
+    const { maxQueuedRequests, contextSize, approximates } = this.options_;
     if (request.prompt.length < 1 || request.prompt.length > contextSize) {
       throw createError(
         "INTERNAL",
@@ -104,7 +106,8 @@ export class Scheduler {
         `${this.queue_.length} requests wait already (limit ${maxQueuedRequests}); try again later`,
       );
     }
-    const sequence = new Sequence({ ...request, maxPositions: Math.min(request.maxPositions, contextSize) });
+    const maxPositions = Math.min(request.maxPositions, contextSize);
+    const sequence = new Sequence({ ...request, maxPositions }, approximates);
     sequence.order = this.nextOrder_++;
     this.byId_.set(sequence.id, sequence);
     insertByRank(this.queue_, sequence);
@@ -276,6 +279,7 @@ export class Scheduler {
       this.queue_.shift();
       sequence.slot = this.freeSlots_.pop() as number;
       this.arrays.sequenceAborts[sequence.slot] = sequence.abortIndex;
+      this.arrays.exactUntil[sequence.slot] = sequence.exactUntil;
       insertByRank(this.running_, sequence);
       this.tables_.adopt(sequence);
     }

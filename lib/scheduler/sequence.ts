@@ -25,6 +25,8 @@ export interface SequenceRequest {
   namespace?: number;
   /** Whether it uses and leaves cached prefixes at all. Default: true. */
   cached?: boolean;
+  /** Positions below attend exactly on an engine that approximates. Default: the prompt's, but none of a text that is scored. */
+  exactUntil?: number;
 }
 
 export class Sequence {
@@ -37,6 +39,9 @@ export class Sequence {
   readonly usesCache: boolean;
   readonly promptLength: number;
   readonly maxPositions: number;
+  readonly exactUntil: number;
+  /** Keys and values of positions from here on are its own alone: they may be approximate, and no other's are the same. */
+  readonly sharedUntil: number;
   /** Known tokens: tokens[0 … length). */
   readonly tokens: Int32Array;
   length: number;
@@ -61,7 +66,8 @@ export class Sequence {
   /** Number of the step that last ran a chunk of its prompt. */
   lastChunk = 0;
 
-  constructor(request: SequenceRequest) {
+  /** `approximates`: whether the engine attends approximately where it may. */
+  constructor(request: SequenceRequest, approximates = false) {
     this.id = request.id;
     this.abortIndex = request.abortIndex;
     this.wanted = request.wanted ?? "next";
@@ -70,6 +76,8 @@ export class Sequence {
     this.usesCache = (request.cached ?? true) && this.wanted !== "targets" && this.wanted !== "states";
     this.promptLength = request.prompt.length;
     this.maxPositions = Math.max(request.maxPositions, request.prompt.length);
+    this.exactUntil = request.exactUntil ?? (this.wanted === "targets" ? 0 : this.promptLength);
+    this.sharedUntil = approximates ? this.exactUntil : this.maxPositions;
     this.tokens = new Int32Array(this.maxPositions);
     this.tokens.set(request.prompt);
     this.length = request.prompt.length;
@@ -87,7 +95,12 @@ export class Sequence {
 
   /** Positions that a cache may give: a wanted row has to run. */
   get cacheable(): number {
-    return this.length - (this.wanted === "none" ? 0 : 1);
+    return Math.min(this.length - (this.wanted === "none" ? 0 : 1), this.sharedUntil);
+  }
+
+  /** Positions that it may leave in a cache for others. */
+  get shareable(): number {
+    return Math.min(this.computed, this.sharedUntil);
   }
 }
 

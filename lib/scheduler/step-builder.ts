@@ -90,7 +90,9 @@ export class StepBuilder {
     const number = draft.branches[i] as number;
     const deepest = draft.depths[draft.branches.lastIndexOf(number)] as number;
     const table = this.branches.open(sequence, number, deepest);
-    if (table >= 0) this.branches.mirror(sequence, table, parent, rowOf);
+    if (table < 0) return table;
+    this.arrays.exactUntil[table] = sequence.exactUntil;
+    this.branches.mirror(sequence, table, parent, rowOf);
     return table;
   }
 
@@ -112,7 +114,7 @@ function computesFor({ sequence: other, start, rows }: Step["spans"][number], se
   if (!other.usesCache || !sequence.usesCache || other.namespace !== sequence.namespace) return false;
   const begin = sequence.cachedPages * pagePositions;
   const end = begin + pagePositions;
-  if (end > sequence.cacheable || start > end || start + rows < end) return false;
+  if (end > sequence.cacheable || end > other.sharedUntil || start > end || start + rows < end) return false;
   for (let i = 0; i < end; i++) if (other.tokens[i] !== sequence.tokens[i]) return false;
   return true;
 }

@@ -68,5 +68,9 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     hidden: new Float32Array(limits.maxRows * limits.dim),
     aborts,
     sequenceAborts: new Int32Array(limits.maxSequences + limits.maxBranches).fill(-1),
+    exactUntil: new Int32Array(limits.maxSequences + limits.maxBranches),
+    attentionKept: new Float32Array(limits.maxRows),
+    attentionDropped: new Float32Array(limits.maxRows),
+    attentionCoded: new Float32Array(limits.maxRows),
   };
 }

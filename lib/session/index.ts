@@ -1,5 +1,4 @@
 /** Session files: what one holds, reading it with everything checked first, and writing it in one step. */
-export { type FileStamp, fingerprint, stampFile } from "./fingerprint.js";
 export type { SessionIdentity, SessionImage } from "./format.js";
 export { checkSessionPath } from "./path.js";
 export { type Expected, readSession } from "./read.js";

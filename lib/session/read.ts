@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { createError } from "../errors.js";
+import { NotRegularFile, readUpTo } from "../files/index.js";
 import {
   checkHeader,
   decodeHeader,
@@ -15,7 +16,7 @@ import {
   type SessionIdentity,
   type SessionImage,
 } from "./format.js";
-import { checkSessionPath, fileError, notRegular } from "./path.js";
+import { checkSessionPath, fileError } from "./path.js";
 
 /** Reading and hashing a mebibyte takes about a millisecond: what the event loop waits at most. */
 export const chunkBytes = 1 << 20;
@@ -37,7 +38,7 @@ export async function readSession(path: string, expected: Expected): Promise<Ses
   let file: FileHandle | undefined;
   try {
     file = await open(path, readFlags);
-    return await readImage(file, path, expected);
+    return await readImage(file, expected);
   } catch (thrown) {
     throw fileError("read", path, thrown);
   } finally {
@@ -45,9 +46,9 @@ export async function readSession(path: string, expected: Expected): Promise<Ses
   }
 }
 
-async function readImage(file: FileHandle, path: string, { identity, contextSize }: Expected): Promise<SessionImage> {
+async function readImage(file: FileHandle, { identity, contextSize }: Expected): Promise<SessionImage> {
   const info = await file.stat();
-  if (!info.isFile()) throw notRegular(path, info);
+  if (!info.isFile()) throw new NotRegularFile(info);
   const start = Buffer.alloc(headerBytes);
   const header = decodeHeader(start.subarray(0, await readUpTo(file, start, 0)));
   checkHeader(header, identity, { fileSize: info.size, contextSize });
@@ -84,17 +85,6 @@ async function readSection(
     done += read;
   }
   if (!hash.digest().equals(sha256)) throw createError("SESSION_CORRUPT", `${name}: wrong checksum`);
-}
-
-/** As many bytes as there are, `out.length` at most. */
-async function readUpTo(file: FileHandle, out: Uint8Array, position: number): Promise<number> {
-  let done = 0;
-  while (done < out.length) {
-    const { bytesRead } = await file.read(out, done, out.length - done, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
 }
 
 function checkTokens(tokens: Int32Array, { identity }: SessionHeader): Int32Array {

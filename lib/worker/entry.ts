@@ -5,6 +5,7 @@ import { createError, toLutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import { Scheduler } from "../scheduler/index.js";
 import { SharedDrafts } from "../speculation/index.js";
+import { createEngine } from "./attention/create-engine.js";
 import { header } from "./control.js";
 import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
 import { Drafting } from "./speculation/drafting.js";
@@ -71,7 +72,11 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     maxSequences,
     Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))),
   );
-  const engine = binding.engineCreate(model, { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType });
+  const { engine, attention } = createEngine(
+    { binding, model, tokenizer, info, threads, isa, control },
+    { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType },
+    task.attention,
+  );
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
   const drafting = createDrafting(binding, task, {
@@ -95,6 +100,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
       contextSize,
       prefillChunk: limits.prefillChunk,
       maxQueuedRequests: limits.maxQueuedRequests,
+      approximates: attention !== undefined && attention.failure === undefined,
     },
     control,
     (sequences, time, most) => drafting?.plan(sequences, time, most),
@@ -125,6 +131,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     scratchBytes,
     pages,
     pageBytes,
+    attention,
     loadMs: performance.now() - started,
   };
 }

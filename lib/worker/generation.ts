@@ -14,6 +14,7 @@ import {
 } from "../sampling/index.js";
 import type { DraftStats } from "../speculation/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
+import { AttentionTally } from "./attention/tally.js";
 import type { FromWorker, GenerateSummary, Place } from "./protocol.js";
 
 export interface TextSource {
@@ -42,6 +43,7 @@ export class Generation {
   readonly params: SamplingParams;
   readonly place: Place;
   readonly penalties: PenaltyState;
+  readonly attention = new AttentionTally();
   readonly reportProgress: boolean;
   /** Candidates its wanted row needs. */
   readonly candidates: number;
@@ -136,6 +138,7 @@ export class Generation {
       decodedTokens: Math.max(0, this.decodedTokens_),
       promptMs: promptEnd - started,
       predictedMs: now - promptEnd,
+      attention: this.attention.summary(),
     };
   }
 

@@ -1,9 +1,17 @@
 /** What main and the engine worker say to each other: small plain messages on a port of their own. */
 import type { MessagePort } from "node:worker_threads";
-import type { Isa, KvCacheType, NativeBinding, NativeModelInfo, NativeVocab, Pooling } from "../binding/native.js";
+import type {
+  Isa,
+  KvCacheType,
+  NativeAttention,
+  NativeBinding,
+  NativeModelInfo,
+  NativeVocab,
+  Pooling,
+} from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { DraftStats, Source } from "../speculation/index.js";
-import type { FinishReason, TokenLogprob } from "../types.js";
+import type { AttentionStats, FinishReason, TokenLogprob } from "../types.js";
 
 /** The task that piscina runs once per model: load, then serve the port. */
 export interface EngineTask {
@@ -21,6 +29,8 @@ export interface EngineTask {
   /** 0: the default, or less when memory is short. */
   kvCacheTokens: number;
   kvCacheType: KvCacheType;
+  /** Undefined: exact. */
+  attention: AttentionPlan | undefined;
   /** Undefined: off. */
   speculation: SpeculationPlan | undefined;
   control: Int32Array;
@@ -46,8 +56,43 @@ export interface LoadedEngine {
   pages: number;
   /** Bytes of a page, as it leaves the cache. */
   pageBytes: number;
+  /** Undefined: nothing but exact attention was asked for. */
+  attention: AttentionState | undefined;
   loadMs: number;
 }
+
+/** How the engine is to attend. */
+export interface AttentionPlan extends Omit<NativeAttention, "codebooks"> {
+  /** Undefined: they are made first, as `calibration` says. */
+  codebooks: Uint8Array | undefined;
+  calibration: CalibrationPlan;
+}
+
+/** How codebooks are made. */
+export interface CalibrationPlan {
+  text: string;
+  /** Of the text, at most; 0: a context. */
+  maxTokens: number;
+  /** 0: the default. */
+  contextSize: number;
+  dSub: 1 | 2 | 4;
+  outliers: number;
+  spread: boolean;
+}
+
+/** Codebooks, and what they were made from. */
+export interface CalibrationReport {
+  codebooks: Uint8Array;
+  spread: boolean;
+  contextSize: number;
+  tokens: number;
+  textSha256: Uint8Array;
+}
+
+/** `made`: they were made while loading. A failure leaves an exact engine. */
+export type AttentionState =
+  | { codebooks: Uint8Array; made: CalibrationReport | undefined; failure?: undefined }
+  | { failure: PlainError };
 
 export interface PlainError {
   code: string;
@@ -115,6 +160,8 @@ export interface GenerateSummary {
   decodedTokens: number;
   promptMs: number;
   predictedMs: number;
+  /** Undefined where all rows attended exactly. */
+  attention: AttentionStats | undefined;
   /** Undefined where it is off. */
   speculation: DraftStats | undefined;
 }

@@ -1,6 +1,7 @@
 // Engines: one blocking step at a time over caller-owned typed arrays.
 #include "addon/engine_entry.h"
 #include "addon/functions.h"
+#include "forward/compare.h"
 
 namespace lutra::addon {
 
@@ -26,6 +27,34 @@ cache::KvType kv_type_property(const Napi::Object& object) {
   throw WrongType{"kvType: expected \"f16\" or \"q8_0\""};
 }
 
+double number_property(const Napi::Object& object, const char* name, double least, double most) {
+  const Napi::Value value = object.Get(name);
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : least - 1;
+  if (number >= least && number <= most) return number;
+  throw WrongType{std::string(name) + ": expected a number in [" + std::to_string(least) + ", " + std::to_string(most) +
+                  "]"};
+}
+
+/// None unless the caller names it.
+std::optional<forward::LookupOptions> attention_property(const Napi::Object& options) {
+  const Napi::Value value = options.Get("attention");
+  if (value.IsUndefined()) return std::nullopt;
+  if (!value.IsObject()) throw WrongType{"attention: expected an object"};
+  const auto object = value.As<Napi::Object>();
+  const Napi::Value mode = object.Get("mode");
+  const std::string name = mode.IsString() ? mode.As<Napi::String>().Utf8Value() : "";
+  if (name != "pure" && name != "refine") throw WrongType{"attention.mode: expected \"pure\" or \"refine\""};
+  const auto books = array_property<uint8_t>(object, "codebooks", 0);
+  forward::LookupOptions lookup;
+  lookup.nomad.mode = name == "pure" ? attention::NomadMode::kPure : attention::NomadMode::kRefine;
+  lookup.nomad.epsilon = static_cast<float>(number_property(object, "epsilon", 0, 1));
+  lookup.nomad.max_keep = static_cast<float>(number_property(object, "maxKeep", 0, 1));
+  lookup.nomad.levels = integer_property(object, "tableBits", 7, 8) == 7 ? 127 : 255;
+  lookup.nomad.tail = object.Get("tail").ToBoolean();
+  lookup.codebooks.assign(books.data, books.data + books.length);
+  return lookup;
+}
+
 Napi::Value engine_create(const Arguments& arguments) {
   const auto loaded = models().get(arguments.integer(0, "model", 0, kMaxHandle));
   const Napi::Object object = arguments.object(1, "options");
@@ -36,6 +65,7 @@ Napi::Value engine_create(const Arguments& arguments) {
   options.pages = static_cast<uint32_t>(integer_property(object, "pages", 1, 1 << 26));
   options.isa = isa_property(object);
   options.kv_type = kv_type_property(object);
+  options.lookup = attention_property(object);
   auto engine = unwrap(forward::Engine::create(loaded->model, options));
   return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
 }
@@ -56,7 +86,7 @@ Napi::Value engine_info(const Arguments& arguments) {
 }
 
 // Checks that every array holds what the step reads or writes; the ids and offsets inside are checked by the engine.
-forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, uint32_t dim) {
+forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, const forward::Engine& engine) {
   forward::Step step;
   step.rows = static_cast<uint32_t>(integer_property(shape, "rows", 1, kMaxRows));
   step.sequences = static_cast<uint32_t>(integer_property(shape, "sequences", 1, kMaxRows));
@@ -79,7 +109,13 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, u
     wanted += forward::wants_candidates(step.wants[i]);
     hidden += step.wants[i] == forward::kHidden;
   }
-  step.hidden = array_property<float>(arrays, "hidden", hidden * dim).data;
+  step.hidden = array_property<float>(arrays, "hidden", hidden * engine.model().hyper.dim).data;
+  if (engine.approximates()) {
+    step.exact_until = array_property<int32_t>(arrays, "exactUntil", step.sequences).data;
+    step.attention_kept = array_property<float>(arrays, "attentionKept", step.rows).data;
+    step.attention_dropped = array_property<float>(arrays, "attentionDropped", step.rows).data;
+    step.attention_coded = array_property<float>(arrays, "attentionCoded", step.rows).data;
+  }
   step.bias_offsets = array_property<int32_t>(arrays, "biasOffsets", wanted + 1).data;
   const auto n_biases = static_cast<uint64_t>(std::max(0, step.bias_offsets[wanted]));
   step.bias_ids = array_property<int32_t>(arrays, "biasIds", n_biases).data;
@@ -105,8 +141,7 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, u
 
 Napi::Value engine_step(const Arguments& arguments) {
   const auto engine = engine_of(arguments);
-  const uint32_t dim = engine->model().hyper.dim;
-  const forward::Step step = read_step(arguments.object(1, "shape"), arguments.object(2, "arrays"), dim);
+  const forward::Step step = read_step(arguments.object(1, "shape"), arguments.object(2, "arrays"), *engine);
   const Entry entry(*engine);
   uint32_t wanted = 0;
   throw_if_failed(engine->run(step, wanted));
@@ -147,6 +182,25 @@ Napi::Value engine_logits(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+Napi::Value engine_compare_logits(const Arguments& arguments) {
+  const auto approximate = engines().get(arguments.integer(0, "approximate", 0, kMaxHandle));
+  const auto exact = engines().get(arguments.integer(1, "exact", 0, kMaxHandle));
+  const auto rows = static_cast<size_t>(arguments.integer(2, "rows", 0, kMaxRows));
+  const auto ids = arguments.int32_array(3, "ids");
+  const auto out = arguments.double_array(4, "out");
+  if (out.length < 4 * rows) throw WrongType{"out: expected at least " + std::to_string(4 * rows) + " elements"};
+  if (approximate == exact) throw Failure{"INVALID_OPTION", "exact: expected another engine than the approximate one"};
+  const Entry entry(*approximate);
+  const Entry exact_entry(*exact);
+  std::vector<forward::RowDistance> distances(rows);
+  throw_if_failed(forward::compare_logits(*approximate, *exact, {ids.data, ids.length}, distances));
+  double* at = out.data;
+  for (const auto& [kl, log_prob, exact_log_prob, agrees] : distances) {
+    for (const double value : {kl, log_prob, exact_log_prob, agrees}) *at++ = value;
+  }
+  return arguments.env().Undefined();
+}
+
 }  // namespace
 
 void export_engines(Napi::Env env, Napi::Object exports) {
@@ -156,6 +210,7 @@ void export_engines(Napi::Env env, Napi::Object exports) {
   exports.Set("engineStep", Napi::Function::New<guarded<engine_step>>(env, "engineStep"));
   exports.Set("engineProfile", Napi::Function::New<guarded<engine_profile>>(env, "engineProfile"));
   exports.Set("engineLogits", Napi::Function::New<guarded<engine_logits>>(env, "engineLogits"));
+  exports.Set("engineCompareLogits", Napi::Function::New<guarded<engine_compare_logits>>(env, "engineCompareLogits"));
 }
 
 }  // namespace lutra::addon

@@ -79,6 +79,11 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Mode
   if (!cache.ok()) return cache.status();
   std::shared_ptr<Engine> engine(new Engine(std::move(model), options));
   engine->cache_ = std::move(cache.value());
+  if (options.lookup.has_value()) {
+    auto lookup = Lookup::create(*options.lookup, hyper, shape);
+    if (!lookup.ok()) return lookup.status();
+    engine->lookup_ = std::move(lookup.value());
+  }
   if (!engine->allocate()) return Status("E_OUT_OF_MEMORY", "could not allocate the engine's scratch memory");
   return engine;
 }
@@ -215,21 +220,26 @@ void Engine::position(uint32_t layer, const model::BoundStep& step) {
       }
     }
   });
+  if (lookup_ != nullptr && lookup_->covers(layer)) {
+    lookup_->encode(lookup_context(), layer, *step_, row_pages_, row_pages_end_);
+  }
 }
 
 void Engine::attend(uint32_t layer) {
   const model::HyperParameters& hyper = model_->hyper;
   h_.begin(rows_, hyper.q_dim);
+  const bool is_coded = lookup_ != nullptr && lookup_->covers(layer) && lookup_->has_coded_rows();
   const attention::AttentionInput input{
       .layer = layer,
       .n_heads = hyper.n_heads,
       .window = model_->layers[layer].sliding ? hyper.window : 0,
       .queries = q_,
       .positions = positions_,
-      .spans = spans_,
+      .spans = is_coded ? lookup_->exact_spans() : spans_,
       .out = h_.row(0),
   };
-  attention::attend_exact(team_, kernels_, cache_, input, attention_scratch_);
+  if (!input.spans.empty()) attention::attend_exact(team_, kernels_, cache_, input, attention_scratch_);
+  if (is_coded) lookup_->attend(lookup_context(), input);
 }
 
 // The end of a branch: its last product, normed if the architecture says so, goes onto the residual stream.
@@ -282,8 +292,10 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   if (!status.ok()) return status;
   rows_ = step.rows;
   positions_ = step.positions;
+  step_ = &step;
   profile_.begin_step();
   find_spans(step);
+  if (lookup_ != nullptr) lookup_->begin(step, spans_);
   embed(step);
   compute_angles(step);
   profile_.lap(Stage::kPrepare);
@@ -292,6 +304,7 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
     for (const model::BoundStep& bound : model_->layers[layer].steps) run_step(layer, bound);
   }
   status = run_head(step, wanted);
+  if (lookup_ != nullptr) lookup_->report(step);
   profile_.end_step();
   return status;
 }

@@ -9,6 +9,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "attention/attention.h"
@@ -17,6 +19,7 @@
 #include "base/thread_team.h"
 #include "cache/kv_cache.h"
 #include "forward/head_screen.h"
+#include "forward/lookup.h"
 #include "forward/profile.h"
 #include "forward/slice_tops.h"
 #include "forward/step.h"
@@ -31,6 +34,15 @@ struct EngineOptions {
   uint32_t pages = 0;       ///< K/V pages of 32 positions
   cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
+  std::optional<LookupOptions> lookup;  ///< none: attention is exact
+};
+
+/// How codebooks are trained; see attention/codebook_training.h.
+struct TrainingOptions {
+  uint32_t d_sub = 2;
+  uint32_t n_outliers = 0;
+  bool spread = true;
+  uint32_t context = 0;
 };
 
 class Engine {
@@ -45,15 +57,30 @@ class Engine {
   base::Status run(const Step& step, uint32_t& wanted);
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;
+  /// Wanted rows of the last step whose full logits are readable.
+  uint32_t kept_rows() const { return kept_logits_; }
+  /// Those of row w < kept_rows(), where they are until the next step.
+  std::span<const float> kept_logits(uint32_t w) const {
+    return {logits_ + static_cast<uint64_t>(w) * model_->hyper.vocab_size, model_->hyper.vocab_size};
+  }
 
   const Profile& profile() const { return profile_; }
   void reset_profile() { profile_.reset(); }
+  /// Whether steps read and write what only lookup attention has.
+  bool approximates() const { return lookup_ != nullptr; }
   const model::Model& model() const { return *model_; }
-  /// Its pages may be copied, read and written between steps.
+  /// K/V pages, between steps; see cache::KvCache.
   cache::KvCache& cache() { return cache_; }
+  base::Status copy_pages(std::span<const int32_t> pairs);
+  base::Status write_pages(std::span<const int32_t> pages, std::span<const uint8_t> bytes);
+  /// Codebooks (attention::Codebooks::bytes) from the keys of positions [0, positions), which `pages` hold in order.
+  base::Result<std::vector<uint8_t>> train_codebooks(std::span<const int32_t> pages, uint32_t positions,
+                                                     const TrainingOptions& options);
   int threads() const { return team_.size(); }
-  uint64_t kv_bytes() const { return cache_.size_bytes(); }
-  uint64_t scratch_bytes() const { return scratch_.size_bytes(); }
+  /// For work on a step's answers, by whoever has entered.
+  base::ThreadTeam& team() { return team_; }
+  uint64_t kv_bytes() const { return cache_.size_bytes() + (lookup_ ? lookup_->size_bytes() : 0); }
+  uint64_t scratch_bytes() const { return scratch_.size_bytes() + (lookup_ ? lookup_->scratch_bytes() : 0); }
   /// True for the one caller that may run a step now; pair with leave().
   bool enter() { return !busy_.exchange(true, std::memory_order_acquire); }
   void leave() { busy_.store(false, std::memory_order_release); }
@@ -72,6 +99,7 @@ class Engine {
   template <typename F>
   void for_rows(uint32_t rows_per_chunk, F&& body);
   bool aborted(const Step& step) const;
+  LookupContext lookup_context() { return {team_, kernels_, cache_}; }
 
   base::Status run_head(const Step& step, uint32_t wanted);
   bool screen_rows(const Step& step, uint32_t begin, uint32_t n);
@@ -83,6 +111,7 @@ class Engine {
   const kernels::KernelTable& kernels_;
   base::ThreadTeam team_;
   cache::KvCache cache_;
+  std::unique_ptr<Lookup> lookup_;  ///< none: attention is exact
   base::AlignedBuffer scratch_;
   std::atomic<bool> busy_{false};
   Profile profile_;
@@ -107,6 +136,7 @@ class Engine {
   std::vector<float> slice_sums_;  ///< the log-sum-exp of each slice
   HeadScreen screen_;
   std::vector<float> saved_logits_;
+  const Step* step_ = nullptr;          ///< the running one
   const int32_t* positions_ = nullptr;  ///< of the running step
   uint32_t rows_ = 0;                   ///< of the running step
   uint32_t kept_logits_ = 0;            ///< wanted rows whose logits logits_ still holds

@@ -31,17 +31,22 @@ struct Step {
   const float* bias_adds = nullptr;
   /// A row's key and value are also stored in further pages, at the slot of its own position, before any row attends:
   /// a branch of a draft tree reads ancestors of its own step from a page that is not theirs.
-  const int32_t* mirror_rows = nullptr;      ///< [mirrors] ascending; a row may stand there more than once
-  const int32_t* mirror_pages = nullptr;     ///< [mirrors]
+  const int32_t* mirror_rows = nullptr;   ///< [mirrors] ascending; a row may stand there more than once
+  const int32_t* mirror_pages = nullptr;  ///< [mirrors]
+  /// Read by an engine with lookup attention only, as are the three outs below.
+  const int32_t* exact_until = nullptr;      ///< [sequences] rows at positions below attend exactly
   const int32_t* aborts = nullptr;           ///< shared flags, read atomically between layers
   const int32_t* sequence_aborts = nullptr;  ///< [sequences] index into aborts, or -1
 
-  int32_t* candidate_ids = nullptr;   ///< [wanted · k]
-  float* candidate_logits = nullptr;  ///< [wanted · k], after biases, descending, ties by lowest id
-  float* log_sum_exp = nullptr;       ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
-                                      ///< here instead, and the step's logits may not stay readable
-  float* target_logits = nullptr;     ///< [wanted], before biases
-  float* hidden = nullptr;            ///< [rows that want 3][dim] hidden states after the output norm, in row order
+  int32_t* candidate_ids = nullptr;    ///< [wanted · k]
+  float* candidate_logits = nullptr;   ///< [wanted · k], after biases, descending, ties by lowest id
+  float* log_sum_exp = nullptr;        ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
+                                       ///< here instead, and the step's logits may not stay readable
+  float* target_logits = nullptr;      ///< [wanted], before biases
+  float* attention_kept = nullptr;     ///< [rows] share of the coded keys that were read; 0: the row attended exactly
+  float* attention_dropped = nullptr;  ///< [rows] estimated share of the attention mass that was left out
+  float* attention_coded = nullptr;    ///< [rows] positions that stood as codes
+  float* hidden = nullptr;             ///< [rows that want 3][dim] hidden states after the output norm, in row order
 };
 
 /// What a step is checked against.

@@ -21,6 +21,7 @@ KernelTable make_scalar_table() {
   scalar::fill_attention(table);
   scalar::fill_select(table);
   scalar::fill_screen(table);
+  scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   scalar::fill_lookup_values(table);
   return table;
@@ -30,6 +31,7 @@ KernelTable make_scalar_table() {
 KernelTable make_avx2_table() {
   KernelTable table{};
   table.isa = base::Isa::kAvx2;
+  scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   avx2::fill_matmul(table);
   avx2::fill_elementwise(table);
@@ -37,6 +39,10 @@ KernelTable make_avx2_table() {
   avx2::fill_attention(table);
   avx2::fill_select(table);
   avx2::fill_lookup_values(table);
+  avx2::fill_lookup_codes(table);
+  avx2::fill_lookup_scan(table);
+  avx2::fill_lookup_select(table);
+  avx2::fill_nibble_dot(table);
   return table;
 }
 
@@ -48,6 +54,8 @@ KernelTable make_avx512_table() {
   avx512::fill_elementwise(table);
   avx512::fill_attention(table);
   avx512::fill_lookup_values(table);
+  avx512::fill_lookup_scan(table);
+  avx512::fill_lookup_select(table);
   return table;
 }
 #endif

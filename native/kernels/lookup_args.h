@@ -33,8 +33,8 @@ constexpr uint32_t kScoreBins = 64;
 constexpr uint64_t lookup_page_bytes(uint64_t n_subs, uint64_t n_outliers) { return 16 * n_subs + 32 * n_outliers; }
 
 /// Codes of 32 positions. Distance: Σ_j (k_j − c_j)², from 0, by fma in ascending j; the smallest wins, ties go to the
-/// lowest code; a NaN distance never wins (all NaN: code 0). Outlier code: round-half-even(k / scale), kept in ±127; 0
-/// for a NaN or where the scale is 0.
+/// lowest code; one that is not finite never wins (none is finite: code 0). Outlier code: round-half-even(k / scale),
+/// kept in ±127; 0 for a NaN or where the scale is 0.
 struct LookupEncodeArgs {
   uint32_t n_subs;              ///< even, ≤ kMaxSubVectors
   uint32_t d_sub;               ///< 1, 2 or 4
@@ -50,7 +50,8 @@ struct LookupEncodeArgs {
 /// of row s: scale = min(levels / max span, (65535 − n_subs) / (Σ span + spare)), Σ in ascending s; table =
 /// round-half-even
 /// ((entry − min_s) · scale), kept in [0, levels]; step = 1 / scale; bias = Σ min_s in ascending s.
-/// No span at all: step 0, tables 0. An entry that is not finite: step NaN, tables 0.
+/// No span at all, or so little that the scale is infinite: step 0, tables 0. An entry or a sum of these that is not
+/// finite: step and bias NaN, tables 0.
 struct LookupTablesArgs {
   uint32_t n_subs;
   uint32_t d_sub;

@@ -12,9 +12,16 @@ const usage: [string, string[], RegExp][] = [
   ["a fraction where a whole number belongs", ["generate", "-n", "1.5", "x"], /Expected a whole number/],
   [
     "attention that is not there",
-    ["generate", "--attention", "nomad", "x"],
-    /attention: expected "exact", got "nomad", which is not available yet/,
+    ["generate", "--attention", "flash", "x"],
+    /attention: expected "exact", "nomad" or \{ type: "nomad", … \}, got "flash"/,
   ],
+  [
+    "attention's field that is wrong",
+    ["generate", "--attention", "nomad:refine,epsilon=2", "x"],
+    /attention.epsilon: expected a number in \(0, 1\), got 2/,
+  ],
+  ["attention's mode that is wrong", ["bench", "--attention", "nomad:lossless"], /attention.mode: .*got "lossless"/],
+  ["attention's field that is not there", ["perplexity", "--attention", "nomad:dsubs=2", "x"], /did you mean "dSub"/],
   [
     "sparsity that is not there",
     ["generate", "--ffn-sparsity", "wina", "x"],

@@ -168,7 +168,6 @@ t.test("techniques: today's values load, later ones say so, others are refused",
   const later: Record<string, unknown[]> = {
     kvCacheType: [],
     matmul: ["lut"],
-    attention: ["nomad", { type: "nomad", mode: "pure" }],
     ffnSparsity: ["wina", { type: "teal", keep: 0.6 }],
   };
   for (const [field, values] of Object.entries(later)) {

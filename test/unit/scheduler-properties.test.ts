@@ -1,5 +1,6 @@
 // Random schedules against a model that copies everything: every position of every request is remembered as the whole
-// prefix that produced it, so a page that is shared, copied, evicted or overwritten wrongly shows as a foreign prefix.
+// prefix that produced it, so a page that is shared, copied, evicted or overwritten wrongly shows as a foreign prefix. Where
+// the engine approximates, positions from `exactUntil` on are another prefix than the same tokens of an exact one.
 import t from "tap";
 import { pagePositions } from "../../dist/esm/limits.js";
 import { Scheduler, type SchedulerOptions, type Sequence, type Step } from "../../dist/esm/scheduler/index.js";
@@ -23,13 +24,14 @@ interface Request {
 /** Numbers prefixes: the same number for the same tokens after the same namespace, and never otherwise. */
 class Prefixes {
   private readonly numbers_ = new Map<string, number>();
+  constructor(private readonly approximates_: boolean) {}
   extend(request: Request): void {
     const at = request.prefixes.length;
     const before = request.prefixes[at - 1] ?? `namespace ${request.sequence.namespace}`;
-    request.prefixes.push(this.after(before, request.tokens[at]!));
+    request.prefixes.push(this.after(before, request.tokens[at]!, at >= request.sequence.exactUntil));
   }
-  after(before: number | string, token: number): number {
-    const key = `${before}, ${token}`;
+  after(before: number | string, token: number, late: boolean): number {
+    const key = `${before}, ${token}${late && this.approximates_ ? ", approximate" : ""}`;
     const number = this.numbers_.get(key) ?? this.numbers_.size;
     this.numbers_.set(key, number);
     return number;
@@ -61,7 +63,7 @@ class World {
   readonly scheduler: Scheduler;
   readonly memory: Memory;
   readonly live = new Map<number, Request>();
-  private readonly prefixes_ = new Prefixes();
+  private readonly prefixes_: Prefixes;
   finished = 0;
   accepted = 0;
   private nextId_ = 1;
@@ -80,7 +82,9 @@ class World {
       contextSize: pageStride * pagePositions - random(5),
       prefillChunk: 1 + random(90),
       maxQueuedRequests: 1 + random(8),
+      approximates: random(2) === 0,
     };
+    this.prefixes_ = new Prefixes(this.options.approximates === true);
     this.options.maxRows = this.options.prefillChunk + this.options.maxSequences;
     this.scheduler = new Scheduler(this.options, new Int32Array(16), (...args) => this.plan(...args));
     this.memory = new Memory(this.options.pages);
@@ -178,7 +182,7 @@ class World {
           path =
             node === 0
               ? prefixes.slice(0, start + 1)
-              : [...parent, this.prefixes_.after(parent.at(-1)!, arrays.tokens[at]!)];
+              : [...parent, this.prefixes_.after(parent.at(-1)!, arrays.tokens[at]!, true)];
           paths[node] = path;
         }
         const position = arrays.positions[at]!;
@@ -186,6 +190,7 @@ class World {
         rows.push({ table: arrays.pageTables.subarray(arrays.sequences[at]! * stride), position, path });
       }
     }
+    for (const [row, { position }] of rows.entries()) this.checkExact(step, row, position);
     for (const { table, position, path } of rows) memory.write(table, position, path.at(-1)!);
     for (let i = 0; i < step.shape.mirrors; i++) {
       const { position, path } = rows[arrays.mirrorRows[i]!]!;
@@ -196,6 +201,16 @@ class World {
         if (memory.read(table, i) !== prefix) throw new Error(`row ${row} finds another prefix at position ${i}`);
       });
     }
+  }
+
+  /** The row's page table says up to where its sequence is exact: prompts are, texts that are scored are not. */
+  private checkExact(step: Step, row: number, position: number): void {
+    const { arrays } = this.scheduler;
+    const owners = step.spans.flatMap(({ sequence, rows }) => Array<Sequence>(rows).fill(sequence));
+    const { wanted, promptLength } = owners[row]!;
+    const expected = wanted === "targets" ? 0 : promptLength;
+    const found = arrays.exactUntil[arrays.sequences[row]!];
+    if (found !== expected) throw new Error(`row ${row} at ${position} is exact until ${found}, not ${expected}`);
   }
 
   /** Scheduled positions and tokens are those of the copy; streams that can decode do. */

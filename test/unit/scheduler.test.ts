@@ -1,6 +1,7 @@
 // The scheduler's rules one by one; scheduler-properties.test.ts has the random schedules.
 import t from "tap";
 import { Scheduler, type SchedulerOptions, type Step } from "../../dist/esm/scheduler/index.js";
+import { DraftTree, orderRows } from "../../dist/esm/speculation/index.js";
 
 const defaults: SchedulerOptions = {
   maxSequences: 3,
@@ -284,6 +285,80 @@ t.test("when pages run out the last in rank goes back to the queue, and loses no
   t.equal(step.spans[0]?.sequence.id, 2);
   t.equal(step.wanted[0]?.position, second.length - 1);
   t.equal(second.cachedTokens, 0, "its own pages are no found prefix");
+  t.end();
+});
+
+t.test("an engine that approximates shares what a prompt left, and nothing that came after it", (t) => {
+  const answer = [7, 8, 9];
+  const twoTurns = (approximates: boolean) => {
+    const scheduler = create({ maxRows: 128, prefillChunk: 128, approximates });
+    const first = scheduler.submit(request(1, 40, 60));
+    for (let i = 0; i < 40; i++) {
+      run(scheduler);
+      scheduler.append(first, answer[i % 3] as number);
+    }
+    const history = [...first.tokens.subarray(0, first.length)];
+    scheduler.remove(1);
+    const { cachedPages } = scheduler;
+    const again = scheduler.submit({ id: 2, prompt: history, maxPositions: 100, abortIndex: 0 });
+    return [cachedPages, again.cachedTokens];
+  };
+  t.same(twoTurns(false), [3, 79], "all that has run: 40 and 39 positions");
+  t.same(twoTurns(true), [2, 40], "the prompt's page and the part of one it ends in");
+  t.end();
+});
+
+t.test("one that was preempted does not find its answer computed exactly by another's prompt", (t) => {
+  const scheduler = create({ maxSequences: 1, maxRows: 128, prefillChunk: 128, approximates: true });
+  const low = scheduler.submit(request(1, 30, 90));
+  for (let i = 0; i < 50; i++) {
+    run(scheduler);
+    scheduler.append(low, 9);
+  }
+  const prompt = [...low.tokens.subarray(0, low.length)];
+  const high = scheduler.submit({ id: 2, prompt, maxPositions: 90, abortIndex: 0, priority: 1 });
+  t.equal(low.slot, -1);
+  t.equal(high.cachedTokens, 30, "nor does the other's prompt find the answer");
+  run(scheduler);
+  scheduler.remove(2);
+  t.ok(scheduler.cachedPages >= 2, "the same tokens, as a prompt, are in the cache");
+  const step = run(scheduler) as Step;
+  t.same(spansOf(step), [[1, 30, 50]], "and not for it");
+  t.end();
+});
+
+t.test("rows know up to where they attend exactly, those of branches too", (t) => {
+  const plan: ConstructorParameters<typeof Scheduler>[2] = ([sequence], _time, most) => {
+    if (most < 2 || sequence === undefined) return;
+    const tree = new DraftTree();
+    tree.start(sequence.tokens[sequence.length - 1] as number, 8);
+    const chosen = [tree.propose(0, 1, "chaos", 1), tree.propose(0, 2, "chaos", 1)];
+    sequence.draft = orderRows(tree, chosen);
+  };
+  const options = { ...defaults, maxBranches: 2, approximates: true };
+  const scheduler = new Scheduler(options, new Int32Array(64), plan);
+  const exactUntilOf = (row: number) => scheduler.arrays.exactUntil[scheduler.arrays.sequences[row] as number];
+  const generated = scheduler.submit(request(1, 20));
+  scheduler.submit({ ...request(2, 10, 0), wanted: "targets" });
+  scheduler.submit({ ...request(3, 5, 0), wanted: "targets", exactUntil: 3 });
+  const step = run(scheduler) as Step;
+  t.same(spansOf(step).slice(0, 2), [
+    [1, 0, 20],
+    [2, 0, 5],
+  ]);
+  t.same([exactUntilOf(0), exactUntilOf(20)], [20, 0], "a prompt's are exact, a scored text's are not");
+  scheduler.remove(2);
+  run(scheduler);
+  t.equal(exactUntilOf(0), 3, "as the request says");
+  scheduler.remove(3);
+  scheduler.append(generated, 5);
+  t.equal((run(scheduler) as Step).shape.rows, 3);
+  const tables = [0, 1, 2].map((row) => scheduler.arrays.sequences[row] as number);
+  t.ok(
+    tables.some((table) => table >= defaults.maxSequences),
+    "a branch ran",
+  );
+  t.same([0, 1, 2].map(exactUntilOf), [20, 20, 20]);
   t.end();
 });
 

@@ -40,8 +40,10 @@ export class Verifier {
   }
 
   private pick(work: Generation, step: Step, w: number): number | null {
-    const { position } = step.wanted[w] as Step["wanted"][number];
-    const logSumExp = this.scheduler_.arrays.logSumExp[w] as number;
+    const { position, row } = step.wanted[w] as Step["wanted"][number];
+    const { arrays } = this.scheduler_;
+    const logSumExp = arrays.logSumExp[w] as number;
+    work.attention.add(arrays, row);
     return work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
   }
 

@@ -11,5 +11,7 @@ void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the 
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
 void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
 void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[], tile[]
+void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan
+void fill_lookup_select(KernelTable& table) noexcept;  // lookup.select
 
 }  // namespace lutra::kernels::avx512

@@ -1,0 +1,56 @@
+// What lookup attention keeps beside the K/V pages: the codes of each complete page of keys, and its keys once more,
+// position-major, so that single ones can be read. Pages have the numbers of the K/V pages they describe.
+//
+// Codes and rows are functions of a page's keys, written when its last position is stored; those of a page that is not
+// complete are garbage that nobody reads. Codes: kernels/lookup_args.h; rows: values of the cache's KvType.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/status.h"
+#include "cache/kv_cache.h"
+
+namespace lutra::cache {
+
+class KeyCodes {
+ public:
+  /// `coded` [n_layers]: the layers that have codes. `code_bytes`: of one page of one head.
+  /// E_OUT_OF_MEMORY when the arenas cannot be had.
+  static base::Result<KeyCodes> create(const KvShape& shape, std::span<const uint8_t> coded, uint64_t code_bytes);
+
+  bool has(uint32_t layer) const { return places_[layer] >= 0; }
+  uint8_t* codes(uint32_t layer, uint32_t page, uint32_t head) {
+    return codes_.data() + block(layer, page, head) * code_bytes_;
+  }
+  uint8_t* key_rows(uint32_t layer, uint32_t page, uint32_t head) {
+    return rows_.data() + block(layer, page, head) * row_bytes_;
+  }
+  /// Writes the page's rows from its keys in the cache.
+  void store_rows(KvCache& cache, uint32_t layer, uint32_t page, uint32_t head);
+  /// As KvCache::copy_pages; the pairs were checked there.
+  void copy_pages(std::span<const int32_t> pairs);
+  uint64_t size_bytes() const {
+    return uint64_t{shape_.n_pages} * n_layers_ * shape_.n_kv_heads * (code_bytes_ + row_bytes_);
+  }
+
+ private:
+  /// [page / kTilePages][layer][head][page % kTilePages]: a scan reads neighbouring pages of one head.
+  uint64_t block(uint32_t layer, uint32_t page, uint32_t head) const {
+    const uint64_t place = static_cast<uint64_t>(places_[layer]);
+    const uint64_t group = (page / kernels::kTilePages * n_layers_ + place) * shape_.n_kv_heads + head;
+    return group * kernels::kTilePages + page % kernels::kTilePages;
+  }
+
+  KvShape shape_{};
+  uint64_t n_layers_ = 0;        ///< with codes
+  std::vector<int32_t> places_;  ///< [n_layers] among the layers with codes, or -1
+  uint64_t code_bytes_ = 0;
+  uint64_t row_bytes_ = 0;
+  base::AlignedBuffer codes_;
+  base::AlignedBuffer rows_;
+};
+
+}  // namespace lutra::cache
