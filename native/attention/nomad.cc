@@ -235,11 +235,13 @@ void NomadAttention::choose(uint32_t r, uint32_t head) {
   }
   uint32_t kept_bins = kernels::kScoreBins, kept = n_pages * kPagePositions;
   double dropped = 0;
+  const auto least = static_cast<uint32_t>(kLeastKept * static_cast<float>(kept));
   const auto limit = static_cast<uint32_t>(options_.max_keep * static_cast<float>(kept));
   while (kept_bins > 0) {
     const uint32_t bin = kept_bins - 1;
     const bool affordable = dropped + mass[bin] <= options_.epsilon * total;
     if (!affordable && (kept <= limit || bin == 0)) break;
+    if (kept - counts[bin] < least) break;
     dropped += mass[bin];
     kept -= counts[bin];
     kept_bins = bin;
