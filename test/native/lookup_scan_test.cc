@@ -1,5 +1,5 @@
-// Codes, tables and scores of lookup attention, and the control: against definitions in double, SIMD against scalar bit for
-// bit, sums at their limits, poison, and arrays with unreadable neighbours.
+// Codes, tables and scores of lookup attention, and the control: against definitions in double, SIMD against scalar bit
+// for bit, sums at their limits, poison, and arrays with unreadable neighbours.
 #include <algorithm>
 #include <bit>
 #include <cmath>

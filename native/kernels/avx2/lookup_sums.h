@@ -35,8 +35,8 @@ inline uint16_t max_score(const PageScores& scores) {
   return static_cast<uint16_t>(~_mm_cvtsi128_si32(lowest));
 }
 
-/// Adds `bytes` to a sum right here and in the sum's register. Left alone, GCC 12 starts all shuffles of a row first and
-/// spills the sums, or adds into the other operand's register and copies.
+/// Adds `bytes` to a sum right here and in the sum's register. Left alone, GCC 12 starts all shuffles of a row first
+/// and spills the sums, or adds into the other operand's register and copies.
 template <typename Rows>
 LUTRA_LOOKUP_INLINE void add_in_place(typename Rows::Vector& sum, typename Rows::Vector bytes) {
   sum = Rows::add(sum, bytes);

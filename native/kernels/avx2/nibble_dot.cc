@@ -52,7 +52,8 @@ struct Words {
 #pragma GCC unroll 4
     for (uint32_t row = begin; row < end; ++row) {
       const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + uint64_t{row} * kPagePositions));
-      const __m256i first = _mm256_and_si256(both, nibble), second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+      const __m256i first = _mm256_and_si256(both, nibble),
+                    second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
 #pragma GCC unroll 3
       for (int i = 0; i < kQueries; ++i) {
         const __m256i query = _mm256_set1_epi32(queries.pairs[i][row]);
