@@ -9,8 +9,8 @@ namespace {
 __m256i load(const uint16_t* values) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)); }
 
 /// Counts of the pairs (bin of position t, bin of position t + 1): half as many increments, which are what a histogram
-/// costs, as there are positions. Pairs wait in a row first: an increment at once, from vector to address, costs half as
-/// much again.
+/// costs, as there are positions. Pairs wait in a row first: an increment at once, from vector to address, costs half
+/// as much again.
 class PairCounts {
  public:
   /// Pages counted by one object: 16-bit counters and their sums then stay below 2^15.
