@@ -1,10 +1,6 @@
 /**
  * Runs the kernel benches and writes their rows to bench/results/<date>-kernels.json, with machine and commit. Flags
-<<<<<<< HEAD
- * given to a bench after its name go to it: each lists its own in its source.
-=======
  * given to a bench after its name go to it: each bench's source lists its own.
->>>>>>> wt-scan
  *
  *   npm run bench:kernels                                        # all, every default: minutes
  *   npm run bench:kernels -- matmul --types Q4_1 --columns 1,4   # one, narrowed
@@ -17,11 +13,7 @@ import { fileURLToPath } from "node:url";
 import { describeRun, writeResults } from "../compare/machine.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-<<<<<<< HEAD
-const names = ["matmul", "attention", "refine"];
-=======
-const names = ["matmul", "attention", "lookup"];
->>>>>>> wt-scan
+const names = ["matmul", "attention", "lookup", "refine"];
 const [name, ...flags] = process.argv.slice(2);
 if (name !== undefined && !names.includes(name)) {
   console.error(`expected ${names.join(", ")}, got ${name}`);
