@@ -276,7 +276,7 @@ export interface PerplexityComparison extends ExactDistance {
   buckets: PerplexityBucket[];
   /** One entry a scored token, as in `logprobs` of the result. */
   rows: {
-    /** In its window, of the row that predicts the token. */
+    /** Of the token, in its window. */
     positions: Int32Array;
     /** Of the token, by exact computation. */
     logprobs: Float64Array;
@@ -291,11 +291,13 @@ export interface ExactDistance {
   /** KL(exact ‖ approximate), nats: its mean and its 99th percentile. */
   klMean: number;
   klP99: number;
-  /** Share of rows whose most probable token is the same. */
+  /** Share of tokens in whose place the same one is most probable. */
   top1Agreement: number;
+  /** Absent where every row attended exactly. */
+  attention?: AttentionStats;
 }
 
-/** Rows at positions in [from, to); of the last bucket `to` is infinite. */
+/** Tokens at positions in [from, to); of the last bucket `to` is infinite. */
 export interface PerplexityBucket extends ExactDistance {
   from: number;
   to: number;

@@ -1,7 +1,7 @@
 /** `lutra perplexity`: how well a model predicts a text. */
 import type { Command } from "commander";
 import { createError } from "../errors.js";
-import type { PerplexityBucket, PerplexityComparison, PerplexityOptions } from "../types.js";
+import type { ExactDistance, PerplexityBucket, PerplexityComparison, PerplexityOptions } from "../types.js";
 import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
 import {
   addCompute,
@@ -80,29 +80,34 @@ async function perplexity(
   for (const bucket of buckets) await print(`${describeBucket(bucket)}\n`);
 }
 
-function comparisonDocument({ ppl, klMean, klP99, top1Agreement, buckets }: PerplexityComparison): object {
+function comparisonDocument({ ppl, buckets, ...distance }: PerplexityComparison): object {
   return {
     ppl_against: ppl,
-    kl_mean: klMean,
-    kl_p99: klP99,
-    top1_agreement: top1Agreement,
+    ...distanceDocument(distance),
     // The last bucket ends nowhere: null.
-    buckets: buckets.map(({ pplAgainst, klMean, klP99, top1Agreement, ...rest }) => ({
-      ...rest,
+    buckets: buckets.map(({ from, to, tokens, ppl, pplAgainst, ...distance }) => ({
+      from,
+      to,
+      tokens,
+      ppl,
       ppl_against: pplAgainst,
-      kl_mean: klMean,
-      kl_p99: klP99,
-      top1_agreement: top1Agreement,
+      ...distanceDocument(distance),
     })),
   };
 }
 
+function distanceDocument({ klMean, klP99, top1Agreement, attention }: ExactDistance): object {
+  return { kl_mean: klMean, kl_p99: klP99, top1_agreement: top1Agreement, ...attention };
+}
+
 function describeBucket({ from, to, tokens, ...distance }: PerplexityBucket): string {
-  const { ppl, pplAgainst, klMean, klP99, top1Agreement } = distance;
+  const { ppl, pplAgainst, klMean, klP99, top1Agreement, attention } = distance;
   const end = Number.isFinite(to) ? ` to ${to}` : " on";
   const perplexities = `ppl ${ppl.toFixed(4)} against ${pplAgainst.toFixed(4)} exact`;
   const divergence = `KL ${klMean.toPrecision(3)} (99 %: ${klP99.toPrecision(3)})`;
-  return `from ${from}${end}: ${perplexities}, ${divergence}, top-1 ${(100 * top1Agreement).toFixed(2)} %, ${tokens} tokens`;
+  const agreement = `top-1 ${(100 * top1Agreement).toFixed(2)} %`;
+  const read = attention ? `, ${(100 * attention.kept).toFixed(1)} % of keys read` : "";
+  return `from ${from}${end}: ${perplexities}, ${divergence}, ${agreement}${read}, ${tokens} tokens`;
 }
 
 async function readIds(path: string): Promise<number[]> {

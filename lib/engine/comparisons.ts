@@ -14,7 +14,7 @@ import {
 import { forgetControl, stopAtExit } from "./exit.js";
 
 /** What all comparisons of a model have in common. */
-export type ComparedModel = Pick<ComparisonTask, "model" | "isa" | "threads" | "kvCacheType">;
+export type ComparedModel = Pick<ComparisonTask, "model" | "isa" | "threads" | "kvCacheType" | "attention">;
 export type ComparisonRequest = Omit<ComparisonTask, keyof ComparedModel | "control">;
 
 export class Comparisons {
@@ -25,8 +25,7 @@ export class Comparisons {
   private closed_: LutraError | undefined;
 
   constructor(compared: ComparedModel) {
-    const { model, isa, threads, kvCacheType } = compared;
-    this.compared_ = { model, isa, threads, kvCacheType };
+    this.compared_ = compared;
   }
 
   /** @throws LutraError: the task's own, `signal`'s, the reason of close(), WORKER_LOST */

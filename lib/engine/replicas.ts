@@ -62,7 +62,7 @@ export class Replicas {
       const outcomes = await Promise.allSettled(others);
       for (const outcome of outcomes) if (outcome.status === "fulfilled") all.push(outcome.value);
       for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-      replicas = new Replicas(all, loaded, { ...task, model });
+      replicas = new Replicas(all, loaded, comparedModel(owner.restartTask()));
       return replicas;
     } catch (thrown) {
       await Promise.all(all.map((each) => each.stop(createError("ABORTED", "loading was aborted"))));
@@ -162,6 +162,13 @@ function fixedAttention(
   const state = loaded.attention;
   if (attention === undefined || state === undefined || state.failure !== undefined) return { attention: undefined };
   return { attention: { ...attention, codebooks: state.codebooks } };
+}
+
+/** The approximate side of a comparison, with the codebooks that the first engine has found or made. */
+function comparedModel({ model, isa, threads, kvCacheType, attention }: EngineStartOptions["task"]): ComparedModel {
+  if (attention?.codebooks === undefined) return { model, isa, threads, kvCacheType, attention: undefined };
+  const { calibration: _, codebooks, ...manner } = attention;
+  return { model, isa, threads, kvCacheType, attention: { ...manner, codebooks } };
 }
 
 function namespaceOf(request: object): number {

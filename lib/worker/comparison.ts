@@ -4,7 +4,7 @@
  * f16), a chunk at a time, and the rows of the chunk are compared. The engines have pages for one window, and end with the task.
  */
 import { getBinding } from "../binding/index.js";
-import type { Isa, KvCacheType, NativeBinding, StepArrays, StepShape } from "../binding/native.js";
+import type { Isa, KvCacheType, NativeAttention, NativeBinding, StepArrays, StepShape } from "../binding/native.js";
 import { createError, toLutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import { createStepArrays } from "../scheduler/index.js";
@@ -18,6 +18,8 @@ export interface ComparisonTask {
   isa: Isa;
   threads: number;
   kvCacheType: KvCacheType;
+  /** Undefined: exact. */
+  attention: NativeAttention | undefined;
   prompt: PromptInput;
   /** Of a window. */
   contextSize: number;
@@ -27,11 +29,11 @@ export interface ComparisonTask {
   control: Int32Array;
 }
 
-/** One entry a compared row, in the order of the text; each predicts the token after its own. */
+/** One entry a token that was predicted twice, in the order of the text. */
 export interface ComparedRows {
-  /** Of the row, in its window. */
+  /** Of the token, in its window; the row that predicts it stands one before, and attends so many positions. */
   positions: Int32Array;
-  /** Log-probability of the token that comes, in the approximate engine and in the exact one. */
+  /** Log-probability of the token, in the approximate engine and in the exact one. */
   logprobs: Float64Array;
   exactLogprobs: Float64Array;
   /** KL(exact ‖ approximate), nats. */
@@ -39,6 +41,10 @@ export interface ComparedRows {
   /** The most probable token. */
   tops: Int32Array;
   exactTops: Int32Array;
+  /** As the step gives them: what the approximate engine's attention did. */
+  attentionKept: Float32Array;
+  attentionDropped: Float32Array;
+  attentionCoded: Float32Array;
 }
 
 export interface Comparison {
@@ -111,6 +117,9 @@ function createRows(count: number): ComparedRows {
     kl: new Float64Array(count),
     tops: new Int32Array(count),
     exactTops: new Int32Array(count),
+    attentionKept: new Float32Array(count),
+    attentionDropped: new Float32Array(count),
+    attentionCoded: new Float32Array(count),
   };
 }
 
@@ -125,7 +134,7 @@ class EnginePair {
   private readonly distances_: Float64Array;
 
   constructor(binding: NativeBinding, model: number, task: ComparisonTask, windows: readonly Int32Array[]) {
-    const { isa, threads, kvCacheType, control, exactTokens } = task;
+    const { isa, threads, kvCacheType, attention, control, exactTokens } = task;
     const { vocabSize, dim } = binding.modelInfo(model);
     this.binding_ = binding;
     this.exactTokens_ = exactTokens;
@@ -138,8 +147,13 @@ class EnginePair {
     const one = { maxSequences: 1, maxBranches: 0, pageStride: pages, maxCandidates: 1, dim };
     this.arrays_ = createStepArrays({ ...sizes, ...one }, tables, control);
     this.arrays_.sequenceAborts[0] = header.stop;
+    this.arrays_.exactUntil[0] = exactTokens;
     this.shape_ = { rows: 0, sequences: 1, pageStride: pages, k: 1, mirrors: 0 };
-    this.approximate_ = binding.engineCreate(model, { ...options, kvType: kvCacheType });
+    this.approximate_ = binding.engineCreate(model, {
+      ...options,
+      kvType: kvCacheType,
+      ...(attention && { attention }),
+    });
     try {
       this.exact_ = binding.engineCreate(model, options);
     } catch (thrown) {
@@ -184,20 +198,22 @@ class EnginePair {
 
   private compareChunk(out: ComparedRows, at: number): void {
     const { rows } = this.shape_;
-    const { positions, targets, candidateIds } = this.arrays_;
+    const { arrays_: arrays, distances_: distances } = this;
+    const { targets } = arrays;
     this.step(this.approximate_);
-    out.tops.set(candidateIds.subarray(0, rows), at);
+    out.tops.set(arrays.candidateIds.subarray(0, rows), at);
+    for (const name of ["attentionKept", "attentionDropped", "attentionCoded"] as const)
+      out[name].set(arrays[name].subarray(0, rows), at);
     this.step(this.exact_);
-    out.exactTops.set(candidateIds.subarray(0, rows), at);
-    out.positions.set(positions.subarray(0, rows), at);
-    const { distances_: distances } = this;
+    out.exactTops.set(arrays.candidateIds.subarray(0, rows), at);
     this.binding_.engineCompareLogits(this.approximate_, this.exact_, rows, targets, distances);
     for (let row = 0; row < rows; row++) {
+      out.positions[at + row] = (arrays.positions[row] as number) + 1;
       out.kl[at + row] = distances[4 * row] as number;
       out.logprobs[at + row] = distances[4 * row + 1] as number;
       out.exactLogprobs[at + row] = distances[4 * row + 2] as number;
       if (Number.isFinite(out.kl[at + row])) continue;
-      const where = `position ${positions[row]} of its window`;
+      const where = `position ${arrays.positions[row]} of its window`;
       throw createError("E_NONFINITE", `the text cannot be compared: logits are not finite at ${where}`);
     }
   }

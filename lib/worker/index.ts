@@ -1,5 +1,6 @@
 /** The engine's worker thread: starting it, and the messages it understands. */
 export { controlSlots, createControl, header, slotIndex, slotWord } from "./control.js";
+export { AttentionTally } from "./attention/tally.js";
 export type { ComparedRows, Comparison, ComparisonReply, ComparisonTask } from "./comparison.js";
 export { type EngineWorker, runOnThread, startEngineWorker } from "./pool.js";
 export type * from "./protocol.js";
