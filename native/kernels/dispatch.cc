@@ -71,6 +71,9 @@ KernelTable make_neon_table() {
   neon::fill_activation(table);
   neon::fill_attention(table);
   neon::fill_select(table);
+  neon::fill_lookup_codes(table);
+  neon::fill_lookup_scan(table);
+  neon::fill_lookup_values(table);
   return table;
 }
 #endif
