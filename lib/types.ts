@@ -244,6 +244,13 @@ export interface TokenizeBatchOptions extends TokenizeOptions {
 export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;
+  /**
+   * Compares every prediction with what exact attention over keys and values in f16 predicts, which takes two engines of its
+   * own beside the model's, with room for one window.
+   */
+  against?: "exact";
+  /** With `against`: tokens at the beginning of each window that attend exactly and are not compared, as a prompt's do. */
+  exactTokens?: number;
   signal?: AbortSignal;
 }
 
@@ -257,6 +264,46 @@ export interface PerplexityResult {
   /** Natural log-probability of each scored token. */
   logprobs: Float64Array;
   ms: number;
+  /** Where it was asked for. */
+  against?: PerplexityComparison;
+}
+
+/** How far a model's predictions are from those of exact computation. */
+export interface PerplexityComparison extends ExactDistance {
+  /** Of exact computation. */
+  ppl: number;
+  /** By position in the window; those that have tokens. */
+  buckets: PerplexityBucket[];
+  /** One entry a scored token, as in `logprobs` of the result. */
+  rows: {
+    /** Of the token, in its window. */
+    positions: Int32Array;
+    /** Of the token, by exact computation. */
+    logprobs: Float64Array;
+    kl: Float64Array;
+    /** The most probable token, and that of exact computation. */
+    tops: Int32Array;
+    exactTops: Int32Array;
+  };
+}
+
+export interface ExactDistance {
+  /** KL(exact ‖ approximate), nats: its mean and its 99th percentile. */
+  klMean: number;
+  klP99: number;
+  /** Share of tokens in whose place the same one is most probable. */
+  top1Agreement: number;
+  /** Absent where every row attended exactly. */
+  attention?: AttentionStats;
+}
+
+/** Tokens at positions in [from, to); of the last bucket `to` is infinite. */
+export interface PerplexityBucket extends ExactDistance {
+  from: number;
+  to: number;
+  tokens: number;
+  ppl: number;
+  pplAgainst: number;
 }
 
 /** One text or many, each a string or token ids. A list that begins with a number is one text. */

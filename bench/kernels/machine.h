@@ -28,9 +28,9 @@ inline double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-/// Median time of a pass: at least five after one that does not count, more until `budget_seconds` are over.
+/// Times of passes: at least five after one that does not count, more until `budget_seconds` are over.
 template <typename Pass>
-double median_seconds(double budget_seconds, Pass&& pass) {
+std::vector<double> pass_seconds(double budget_seconds, Pass&& pass) {
   pass();
   std::vector<double> samples;
   const auto begin = Clock::now();
@@ -39,7 +39,12 @@ double median_seconds(double budget_seconds, Pass&& pass) {
     pass();
     samples.push_back(seconds_since(start));
   }
-  return median(samples);
+  return samples;
+}
+
+template <typename Pass>
+double median_seconds(double budget_seconds, Pass&& pass) {
+  return median(pass_seconds(budget_seconds, pass));
 }
 
 /// Core clock now, from a chain of dependent adds, one a cycle. The barrier keeps the compiler from folding the chain.

@@ -207,6 +207,12 @@ export interface NativeBinding {
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
+  /**
+   * The first `rows` wanted rows of the last steps of two engines of one vocabulary, whose full logits have to be readable.
+   * out[4 r …]: KL(exact ‖ approximate) in nats, log-probability of ids[r] in the approximate row, in the exact row, 1 where
+   * both have the same largest logit, else 0; all NaN where a logit is not finite. INVALID_OPTION for the same engine twice.
+   */
+  engineCompareLogits(approximate: number, exact: number, rows: number, ids: Int32Array, out: Float64Array): void;
 
   // K/V pages, between two steps. A page out of the arena is pageBytes long (engineInfo) and the same bytes wherever it
   // lay: [layer][head][keys, values], in the machine's byte order. Wrong ids and lengths: INVALID_OPTION, nothing done.

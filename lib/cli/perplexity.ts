@@ -1,11 +1,13 @@
 /** `lutra perplexity`: how well a model predicts a text. */
 import type { Command } from "commander";
 import { createError } from "../errors.js";
+import type { ExactDistance, PerplexityBucket, PerplexityComparison, PerplexityOptions } from "../types.js";
 import { openModel, readText, readTextFile, type TextFlags } from "./input.js";
 import {
   addCompute,
   addContext,
   addTechniques,
+  integer,
   type ModelFlags,
   option,
   type TechniqueFlags,
@@ -16,6 +18,8 @@ import { print, printJson, runCommand, spin, UsageError } from "./terminal.js";
 interface PerplexityFlags extends ModelFlags, TextFlags, TechniqueFlags {
   ids?: string;
   ctxSize?: number;
+  against?: string;
+  exactTokens?: number;
 }
 
 export function registerPerplexity(program: Command): void {
@@ -24,7 +28,15 @@ export function registerPerplexity(program: Command): void {
     .description("quality on a text: perplexity over windows of the context size that do not overlap")
     .argument("[text]", "the text (else -f or stdin)")
     .addOption(option("-f, --file <file>", "file with the text (-: stdin)"))
-    .addOption(option("--ids <file>", "JSON array of token ids, scored as one sequence"));
+    .addOption(option("--ids <file>", "JSON array of token ids, scored as one sequence"))
+    .addOption(option("--against <kind>", "how far predictions are from exact computation: exact"))
+    .addOption(
+      option(
+        "--exact-tokens <n>",
+        "with --against: first tokens of each window that attend exactly, uncompared",
+        integer,
+      ),
+    );
   addTechniques(addContext(addCompute(command)));
   command.action((text: string | undefined, flags: PerplexityFlags) =>
     runCommand((signal) => perplexity(text, flags, command, signal)),
@@ -44,8 +56,12 @@ async function perplexity(
   const input = ids ?? (await readText(argument, flags, command)).text;
   // Fewer than two ids are refused by the scoring itself.
   const contextSize = flags.ctxSize || (ids && Math.max(ids.length, 2));
-  await using model = await openModel(flags, { ...techniqueOptions(flags), contextSize }, signal);
-  const result = await spin("scoring", () => model.perplexity(input, { contextSize, signal }));
+  const { against, exactTokens } = flags;
+  // A comparison brings its own engines: the model's has little to keep.
+  const options = against === undefined ? {} : { maxSequences: 1 };
+  await using model = await openModel(flags, { ...techniqueOptions(flags), ...options, contextSize }, signal);
+  const call = { contextSize, against, exactTokens, signal } as PerplexityOptions;
+  const result = await spin("scoring", () => model.perplexity(input, call));
   if (flags.json) {
     const { ppl, tokens, scored, nll, ms } = result;
     return printJson({
@@ -56,9 +72,42 @@ async function perplexity(
       ms,
       n_ctx: contextSize ?? model.info.contextSize,
       approximations: [],
+      ...(result.against && comparisonDocument(result.against)),
     });
   }
   await print(`ppl ${result.ppl.toFixed(4)} over ${result.scored} of ${result.tokens} tokens\n`);
+  const { buckets = [] } = result.against ?? {};
+  for (const bucket of buckets) await print(`${describeBucket(bucket)}\n`);
+}
+
+function comparisonDocument({ ppl, buckets, ...distance }: PerplexityComparison): object {
+  return {
+    ppl_against: ppl,
+    ...distanceDocument(distance),
+    // The last bucket ends nowhere: null.
+    buckets: buckets.map(({ from, to, tokens, ppl, pplAgainst, ...distance }) => ({
+      from,
+      to,
+      tokens,
+      ppl,
+      ppl_against: pplAgainst,
+      ...distanceDocument(distance),
+    })),
+  };
+}
+
+function distanceDocument({ klMean, klP99, top1Agreement, attention }: ExactDistance): object {
+  return { kl_mean: klMean, kl_p99: klP99, top1_agreement: top1Agreement, ...attention };
+}
+
+function describeBucket({ from, to, tokens, ...distance }: PerplexityBucket): string {
+  const { ppl, pplAgainst, klMean, klP99, top1Agreement, attention } = distance;
+  const end = Number.isFinite(to) ? ` to ${to}` : " on";
+  const perplexities = `ppl ${ppl.toFixed(4)} against ${pplAgainst.toFixed(4)} exact`;
+  const divergence = `KL ${klMean.toPrecision(3)} (99 %: ${klP99.toPrecision(3)})`;
+  const agreement = `top-1 ${(100 * top1Agreement).toFixed(2)} %`;
+  const read = attention ? `, ${(100 * attention.kept).toFixed(1)} % of keys read` : "";
+  return `from ${from}${end}: ${perplexities}, ${divergence}, ${agreement}${read}, ${tokens} tokens`;
 }
 
 async function readIds(path: string): Promise<number[]> {

@@ -1,10 +1,20 @@
-/** perplexity(): posts a scoring request and waits for it. */
-import { createError } from "../errors.js";
+/** perplexity(): posts a scoring request and waits for it, or has the model compared with its exact self. */
+import { createError, invalidOption } from "../errors.js";
 import type { ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
 import { readOptions } from "../sampling/index.js";
+import type { PromptInput } from "../worker/index.js";
+import { summarizeComparison } from "./comparison-result.js";
 import { checkInteger, checkSignal } from "./load-options.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt } from "./request-options.js";
+
+interface PerplexityCall {
+  prompt: PromptInput;
+  contextSize: number;
+  /** Undefined: nothing is compared. */
+  exactTokens: number | undefined;
+  signal: AbortSignal | undefined;
+}
 
 export async function scorePerplexity(
   engines: Replicas,
@@ -12,10 +22,31 @@ export async function scorePerplexity(
   options: PerplexityOptions | undefined,
   info: ModelInfo,
 ): Promise<PerplexityResult> {
-  const given = readOptions(options, ["contextSize", "signal"]);
+  const call = resolveCall(text, options, info);
+  return call.exactTokens === undefined ? await score(engines, call) : await compare(engines, call, call.exactTokens);
+}
+
+function resolveCall(
+  text: string | ArrayLike<number>,
+  options: PerplexityOptions | undefined,
+  info: ModelInfo,
+): PerplexityCall {
+  const given = readOptions(options, ["contextSize", "against", "exactTokens", "signal"]);
   const contextSize = checkInteger("contextSize", given["contextSize"], 2, info.contextSize) ?? info.contextSize;
-  const signal = checkSignal(given["signal"]);
-  const prompt = checkPrompt("text", text, info.vocabSize, false);
+  const { against } = given;
+  if (against !== undefined && against !== "exact") throw invalidOption("against", '"exact"', against);
+  const exactTokens = checkInteger("exactTokens", given["exactTokens"], 0, contextSize - 2);
+  if (exactTokens !== undefined && against === undefined)
+    throw createError("INVALID_OPTION", 'exactTokens: expected it with against: "exact"');
+  return {
+    prompt: checkPrompt("text", text, info.vocabSize, false),
+    contextSize,
+    exactTokens: against === undefined ? undefined : (exactTokens ?? 0),
+    signal: checkSignal(given["signal"]),
+  };
+}
+
+async function score(engines: Replicas, { prompt, contextSize, signal }: PerplexityCall): Promise<PerplexityResult> {
   const aborted = (): Error =>
     createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
   if (signal?.aborted) throw aborted();
@@ -39,4 +70,16 @@ export async function scorePerplexity(
   } finally {
     if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort);
   }
+}
+
+async function compare(
+  engines: Replicas,
+  { prompt, contextSize, signal }: PerplexityCall,
+  exactTokens: number,
+): Promise<PerplexityResult> {
+  const { tokens, rows, ms } = await engines.comparisons.run({ prompt, contextSize, exactTokens }, signal);
+  const { logprobs } = rows;
+  const scored = logprobs.length;
+  const nll = -logprobs.reduce((sum, logprob) => sum + logprob, 0) / scored;
+  return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, against: summarizeComparison(rows) };
 }

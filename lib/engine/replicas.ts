@@ -7,6 +7,7 @@ import { getBinding } from "../binding/index.js";
 import { createError, type LutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
 import type { ChatTask, LoadedEngine, PromptInput } from "../worker/index.js";
+import { type ComparedModel, Comparisons } from "./comparisons.js";
 import type { EngineStartOptions, RequestHandle, RequestMessage, RequestSink } from "./client.js";
 import { Replica } from "./replica.js";
 import { submitLater } from "./submit-later.js";
@@ -27,16 +28,18 @@ export class Replicas {
   /** What the first engine told when it was loaded; the others are its equals. */
   readonly loaded: LoadedEngine;
   readonly text: ModelText;
+  readonly comparisons: Comparisons;
   private readonly replicas_: Replica[];
   private readonly model_: number;
   private ended_: LutraError | undefined;
   private stopping_: Promise<void> | undefined;
 
-  private constructor(replicas: Replica[], loaded: LoadedEngine, model: number) {
+  private constructor(replicas: Replica[], loaded: LoadedEngine, compared: ComparedModel) {
     this.replicas_ = replicas;
     this.loaded = loaded;
-    this.model_ = model;
-    this.text = new ModelText(getBinding().modelTokenizer(model));
+    this.model_ = compared.model;
+    this.text = new ModelText(getBinding().modelTokenizer(compared.model));
+    this.comparisons = new Comparisons(compared);
   }
 
   /** The first engine loads the weights; the others start when it has, all at once. */
@@ -59,7 +62,7 @@ export class Replicas {
       const outcomes = await Promise.allSettled(others);
       for (const outcome of outcomes) if (outcome.status === "fulfilled") all.push(outcome.value);
       for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-      replicas = new Replicas(all, loaded, model);
+      replicas = new Replicas(all, loaded, comparedModel(owner.restartTask()));
       return replicas;
     } catch (thrown) {
       await Promise.all(all.map((each) => each.stop(createError("ABORTED", "loading was aborted"))));
@@ -121,7 +124,8 @@ export class Replicas {
   private async stopAll(reason: LutraError): Promise<void> {
     this.ended_ = reason;
     getBinding().modelRelease(this.model_);
-    await Promise.all([this.text.close(reason), ...this.replicas_.map((each) => each.stop(reason))]);
+    const parts = [this.text.close(reason), this.comparisons.close(reason)];
+    await Promise.all([...parts, ...this.replicas_.map((each) => each.stop(reason))]);
   }
 
   private send(message: RequestMessage, sink: RequestSink, affinity: number): RequestHandle {
@@ -158,6 +162,13 @@ function fixedAttention(
   const state = loaded.attention;
   if (attention === undefined || state === undefined || state.failure !== undefined) return { attention: undefined };
   return { attention: { ...attention, codebooks: state.codebooks } };
+}
+
+/** The approximate side of a comparison, with the codebooks that the first engine has found or made. */
+function comparedModel({ model, isa, threads, kvCacheType, attention }: EngineStartOptions["task"]): ComparedModel {
+  if (attention?.codebooks === undefined) return { model, isa, threads, kvCacheType, attention: undefined };
+  const { calibration: _, codebooks, ...manner } = attention;
+  return { model, isa, threads, kvCacheType, attention: { ...manner, codebooks } };
 }
 
 function namespaceOf(request: object): number {

@@ -1,6 +1,8 @@
 /** The engine's worker thread: starting it, and the messages it understands. */
 export { controlSlots, createControl, header, slotIndex, slotWord } from "./control.js";
-export { type EngineWorker, startEngineWorker } from "./pool.js";
+export { AttentionTally } from "./attention/tally.js";
+export type { ComparedRows, Comparison, ComparisonReply, ComparisonTask } from "./comparison.js";
+export { type EngineWorker, runOnThread, startEngineWorker } from "./pool.js";
 export type * from "./protocol.js";
 export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
 export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";

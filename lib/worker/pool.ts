@@ -1,7 +1,7 @@
 /**
- * Threads, kept by piscina: one for each engine, and those of short-tasks.ts. The piscina task of an engine loads the model
- * and leaves an engine behind that serves its own port: a task that never ended would keep the process alive, and piscina
- * would terminate the thread of a task it was told to abort.
+ * Threads, kept by piscina: one for each engine, those of short-tasks.ts, and one for each comparison. The piscina task of an
+ * engine loads the model and leaves an engine behind that serves its own port: a task that never ended would keep the process
+ * alive, and piscina would terminate the thread of a task it was told to abort.
  */
 import { join } from "node:path";
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
@@ -43,6 +43,16 @@ export function startThread(entry: string): { pool: Piscina; thread: Worker } {
   const thread = pool.threads[0];
   if (thread === undefined) throw new Error("piscina started no thread");
   return { pool, thread };
+}
+
+/** Runs one task on a thread that ends with it. Rejects when the thread ended first. */
+export async function runOnThread(entry: string, task: unknown): Promise<unknown> {
+  const { pool } = startThread(entry);
+  try {
+    return await pool.run(task);
+  } finally {
+    await pool.destroy();
+  }
 }
 
 export function startEngineWorker(task: Omit<EngineTask, "port">): EngineWorker {

@@ -3,7 +3,9 @@ import { createError } from "../errors.js";
 import type { TextSource } from "./generation.js";
 import type { PromptInput } from "./protocol.js";
 
-export function encodePrompt(input: PromptInput, source: TextSource): Int32Array {
+export type Encoder = Pick<TextSource, "binding" | "tokenizer" | "vocab">;
+
+export function encodePrompt(input: PromptInput, source: Encoder): Int32Array {
   switch (input.kind) {
     case "text":
       return source.binding.encode(source.tokenizer, input.text, true, input.parseSpecial);
@@ -12,6 +14,17 @@ export function encodePrompt(input: PromptInput, source: TextSource): Int32Array
     case "encoded":
       return input.tokens;
   }
+}
+
+/** @throws InvalidOptionError, ContextOverflowError */
+export function checkLength(field: string, tokens: Int32Array, contextSize: number): Int32Array {
+  if (tokens.length === 0)
+    throw createError("INVALID_OPTION", `${field}: expected at least one token, got an empty ${field}`);
+  if (tokens.length <= contextSize) return tokens;
+  throw createError(
+    "CONTEXT_OVERFLOW",
+    `the ${field} has ${tokens.length} tokens, but the context holds ${contextSize}; shorten it or load with a larger contextSize`,
+  );
 }
 
 function checkTokens(tokens: Int32Array, vocabSize: number): Int32Array {

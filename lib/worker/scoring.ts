@@ -3,7 +3,8 @@
  * the first token of a window is given, every other token is scored once.
  */
 import { createError } from "../errors.js";
-import type { ScoreSummary } from "./protocol.js";
+import { checkLength, type Encoder, encodePrompt } from "./prompt.js";
+import type { PromptInput, ScoreSummary } from "./protocol.js";
 
 export class Scoring {
   readonly id: number;
@@ -38,8 +39,21 @@ export class Scoring {
   }
 }
 
+/** A text in windows; token ids are one. @throws InvalidOptionError, ContextOverflowError */
+export function cutPrompt(
+  prompt: PromptInput,
+  size: number,
+  source: Encoder,
+): { tokens: Int32Array; windows: Int32Array[] } {
+  const tokens = encodePrompt(prompt, source);
+  if (tokens.length < 2)
+    throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
+  if (prompt.kind === "tokens") checkLength("prompt", tokens, size);
+  return { tokens, windows: cutWindows(tokens, size, source.vocab.addBos ? source.vocab.bos : -1) };
+}
+
 /** Windows of at most `size` tokens; with `bos` ≥ 0 every window after the first starts with it too. */
-export function cutWindows(tokens: Int32Array, size: number, bos: number): Int32Array[] {
+function cutWindows(tokens: Int32Array, size: number, bos: number): Int32Array[] {
   const windows: Int32Array[] = [tokens.slice(0, size)];
   const lead = bos >= 0 ? 1 : 0;
   for (let from = size; from < tokens.length; from += size - lead) {

@@ -1,11 +1,10 @@
 /** What a request asks the engine to do: made from its message, and what sequence the scheduler has to run for it. */
-import { createError } from "../errors.js";
 import type { SequenceRequest } from "../scheduler/index.js";
 import { Embedding } from "./embedding.js";
 import { Generation, type TextSource } from "./generation.js";
-import { encodePrompt } from "./prompt.js";
+import { checkLength, encodePrompt } from "./prompt.js";
 import type { FromWorker, ToWorker } from "./protocol.js";
-import { cutWindows, Scoring } from "./scoring.js";
+import { cutPrompt, Scoring } from "./scoring.js";
 
 /** The K/V of a history is asked for: it goes out when all of it is in the cache. */
 export class Export {
@@ -66,21 +65,7 @@ export function sequenceFor(work: Work, contextSize: number): Omit<SequenceReque
 }
 
 function createScoring(message: Extract<ToWorker, { type: "score" }>, options: WorkOptions): Scoring {
-  const { vocab } = options.source;
-  const tokens = encodePrompt(message.prompt, options.source);
-  if (tokens.length < 2)
-    throw createError("INVALID_OPTION", `text: expected at least 2 tokens to score, got ${tokens.length}`);
   const size = Math.min(message.contextSize || options.contextSize, options.contextSize);
-  if (message.prompt.kind === "tokens") checkLength("prompt", tokens, size);
-  return new Scoring(message.id, tokens, cutWindows(tokens, size, vocab.addBos ? vocab.bos : -1));
-}
-
-function checkLength(field: string, tokens: Int32Array, contextSize: number): Int32Array {
-  if (tokens.length === 0)
-    throw createError("INVALID_OPTION", `${field}: expected at least one token, got an empty ${field}`);
-  if (tokens.length <= contextSize) return tokens;
-  throw createError(
-    "CONTEXT_OVERFLOW",
-    `the ${field} has ${tokens.length} tokens, but the context holds ${contextSize}; shorten it or load with a larger contextSize`,
-  );
+  const { tokens, windows } = cutPrompt(message.prompt, size, options.source);
+  return new Scoring(message.id, tokens, windows);
 }

@@ -13,6 +13,8 @@ template <>
 constexpr napi_typedarray_type kArrayType<int32_t> = napi_int32_array;
 template <>
 constexpr napi_typedarray_type kArrayType<float> = napi_float32_array;
+template <>
+constexpr napi_typedarray_type kArrayType<double> = napi_float64_array;
 
 template <typename T>
 constexpr const char* kArrayName = "a Uint8Array";
@@ -20,6 +22,8 @@ template <>
 constexpr const char* kArrayName<int32_t> = "an Int32Array";
 template <>
 constexpr const char* kArrayName<float> = "a Float32Array";
+template <>
+constexpr const char* kArrayName<double> = "a Float64Array";
 
 int64_t checked_integer(const Napi::Value& value, const char* name, int64_t min, int64_t max) {
   const std::string expected = "an integer in [" + std::to_string(min) + ", " + std::to_string(max) + "]";
@@ -116,9 +120,14 @@ ArrayView<float> Arguments::float_array(size_t index, const char* name) const {
   return array_view<float>(required(index, name, "a Float32Array"), name);
 }
 
+ArrayView<double> Arguments::double_array(size_t index, const char* name) const {
+  return array_view<double>(required(index, name, "a Float64Array"), name);
+}
+
 template ArrayView<uint8_t> array_view(const Napi::Value&, const char*);
 template ArrayView<int32_t> array_view(const Napi::Value&, const char*);
 template ArrayView<float> array_view(const Napi::Value&, const char*);
+template ArrayView<double> array_view(const Napi::Value&, const char*);
 template ArrayView<uint8_t> array_property(const Napi::Object&, const char*, uint64_t);
 template ArrayView<int32_t> array_property(const Napi::Object&, const char*, uint64_t);
 template ArrayView<float> array_property(const Napi::Object&, const char*, uint64_t);

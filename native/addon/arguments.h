@@ -52,6 +52,7 @@ class Arguments {
   ArrayView<uint8_t> uint8_array(size_t index, const char* name) const;
   ArrayView<int32_t> int32_array(size_t index, const char* name) const;
   ArrayView<float> float_array(size_t index, const char* name) const;
+  ArrayView<double> double_array(size_t index, const char* name) const;
   /// undefined or a function.
   Napi::Function optional_function(size_t index, const char* name) const;
 

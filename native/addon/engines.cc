@@ -1,6 +1,7 @@
 // Engines: one blocking step at a time over caller-owned typed arrays.
 #include "addon/engine_entry.h"
 #include "addon/functions.h"
+#include "forward/compare.h"
 
 namespace lutra::addon {
 
@@ -181,6 +182,25 @@ Napi::Value engine_logits(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+Napi::Value engine_compare_logits(const Arguments& arguments) {
+  const auto approximate = engines().get(arguments.integer(0, "approximate", 0, kMaxHandle));
+  const auto exact = engines().get(arguments.integer(1, "exact", 0, kMaxHandle));
+  const auto rows = static_cast<size_t>(arguments.integer(2, "rows", 0, kMaxRows));
+  const auto ids = arguments.int32_array(3, "ids");
+  const auto out = arguments.double_array(4, "out");
+  if (out.length < 4 * rows) throw WrongType{"out: expected at least " + std::to_string(4 * rows) + " elements"};
+  if (approximate == exact) throw Failure{"INVALID_OPTION", "exact: expected another engine than the approximate one"};
+  const Entry entry(*approximate);
+  const Entry exact_entry(*exact);
+  std::vector<forward::RowDistance> distances(rows);
+  throw_if_failed(forward::compare_logits(*approximate, *exact, {ids.data, ids.length}, distances));
+  double* at = out.data;
+  for (const auto& [kl, log_prob, exact_log_prob, agrees] : distances) {
+    for (const double value : {kl, log_prob, exact_log_prob, agrees}) *at++ = value;
+  }
+  return arguments.env().Undefined();
+}
+
 }  // namespace
 
 void export_engines(Napi::Env env, Napi::Object exports) {
@@ -190,6 +210,7 @@ void export_engines(Napi::Env env, Napi::Object exports) {
   exports.Set("engineStep", Napi::Function::New<guarded<engine_step>>(env, "engineStep"));
   exports.Set("engineProfile", Napi::Function::New<guarded<engine_profile>>(env, "engineProfile"));
   exports.Set("engineLogits", Napi::Function::New<guarded<engine_logits>>(env, "engineLogits"));
+  exports.Set("engineCompareLogits", Napi::Function::New<guarded<engine_compare_logits>>(env, "engineCompareLogits"));
 }
 
 }  // namespace lutra::addon

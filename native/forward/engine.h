@@ -57,6 +57,12 @@ class Engine {
   base::Status run(const Step& step, uint32_t& wanted);
   /// Full logits (before biases) of wanted row w of the last step, which must have had at most max_wanted of them.
   base::Status logits(uint32_t w, float* out) const;
+  /// Wanted rows of the last step whose full logits are readable.
+  uint32_t kept_rows() const { return kept_logits_; }
+  /// Those of row w < kept_rows(), where they are until the next step.
+  std::span<const float> kept_logits(uint32_t w) const {
+    return {logits_ + static_cast<uint64_t>(w) * model_->hyper.vocab_size, model_->hyper.vocab_size};
+  }
 
   const Profile& profile() const { return profile_; }
   void reset_profile() { profile_.reset(); }
@@ -71,6 +77,8 @@ class Engine {
   base::Result<std::vector<uint8_t>> train_codebooks(std::span<const int32_t> pages, uint32_t positions,
                                                      const TrainingOptions& options);
   int threads() const { return team_.size(); }
+  /// For work on a step's answers, by whoever has entered.
+  base::ThreadTeam& team() { return team_; }
   uint64_t kv_bytes() const { return cache_.size_bytes() + (lookup_ ? lookup_->size_bytes() : 0); }
   uint64_t scratch_bytes() const { return scratch_.size_bytes() + (lookup_ ? lookup_->scratch_bytes() : 0); }
   /// True for the one caller that may run a step now; pair with leave().

@@ -47,7 +47,7 @@ struct LookupTileArgs {
 /// 32 positions. Row p of 32 bytes is dimensions 2p and 2p + 1: byte 2j + i has the code of dimension 2p + i of
 /// position j in the low nibble, of position j + 16 in the high one. |Σ of 8 rows| ≤ 16 · 15 · 127 = 30480 < 2^15.
 struct NibbleDotArgs {
-  uint32_t head_dim;  ///< even
+  uint32_t head_dim;  ///< even, ≤ 512
   uint32_t n_pages;
   uint32_t n_queries;
   const uint8_t* const* codes;   ///< [n_pages] → [head_dim / 2][32]

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/scalar/lookup_scale.h"
 #include "kernels/scalar/scalar.h"
 
 namespace lutra::kernels::scalar {
@@ -53,48 +54,35 @@ void encode(const LookupEncodeArgs& args) noexcept {
 /// The products of a query's sub-vector with its centroids.
 struct Products {
   float entries[kCentroids];
-  float min;
-  float span;
-  bool finite;
+  float min, max;
+  bool finite = true;
 
-  Products(const float* query, const float* centroids, uint32_t d_sub) : finite(true) {
-    float max = 0.0f;
+  Products(const LookupTablesArgs& args, uint32_t s) {
+    const float* query = args.query + uint64_t{s} * args.d_sub;
+    const float* centroids = args.centroids + uint64_t{s} * args.d_sub * kCentroids;
     for (uint32_t c = 0; c < kCentroids; ++c) {
       float entry = 0.0f;
-      for (uint32_t j = 0; j < d_sub; ++j) entry = std::fma(query[j], centroids[j * kCentroids + c], entry);
+      for (uint32_t j = 0; j < args.d_sub; ++j) entry = std::fma(query[j], centroids[j * kCentroids + c], entry);
       entries[c] = entry;
       finite = finite && std::isfinite(entry);
       min = c == 0 || entry < min ? entry : min;
       max = c == 0 || entry > max ? entry : max;
     }
-    span = max - min;
   }
 };
 
 void tables(const LookupTablesArgs& args) noexcept {
-  const uint64_t stride = uint64_t{args.d_sub} * kCentroids;
-  float largest = 0.0f, total = 0.0f, bias = 0.0f;
-  bool finite = true;
+  TableSpans spans;
   for (uint32_t s = 0; s < args.n_subs; ++s) {
-    const Products products(args.query + uint64_t{s} * args.d_sub, args.centroids + s * stride, args.d_sub);
-    finite = finite && products.finite;
-    largest = products.span > largest ? products.span : largest;
-    total += products.span;
-    bias += products.min;
+    const Products products(args, s);
+    spans.add(products.min, products.max);
+    spans.finite = spans.finite && products.finite;
   }
-  total += args.spare;
-  const float levels = static_cast<float>(args.levels);
-  const float by_entry = levels / largest, by_sum = static_cast<float>(65535 - args.n_subs) / total;
-  const float scale = by_entry < by_sum ? by_entry : by_sum;
-  finite = finite && std::isfinite(total) && std::isfinite(bias);
-  const bool flat = !std::isfinite(scale);
-  *args.step = !finite ? std::numeric_limits<float>::quiet_NaN() : flat ? 0.0f : 1.0f / scale;
-  *args.bias = finite ? bias : std::numeric_limits<float>::quiet_NaN();
+  const float scale = table_scale(args, spans), levels = static_cast<float>(args.levels);
   for (uint32_t s = 0; s < args.n_subs; ++s) {
-    const Products products(args.query + uint64_t{s} * args.d_sub, args.centroids + s * stride, args.d_sub);
+    const Products products(args, s);
     for (uint32_t c = 0; c < kCentroids; ++c) {
-      float level = 0.0f;
-      if (finite && !flat) level = std::nearbyint((products.entries[c] - products.min) * scale);
+      const float level = scale == 0.0f ? 0.0f : std::nearbyint((products.entries[c] - products.min) * scale);
       args.tables[s * kCentroids + c] = static_cast<uint8_t>(level > levels ? levels : level);
     }
   }
