@@ -46,8 +46,7 @@ t.test("what was written comes back, and nothing else is left in the folder", as
 
 t.test("every byte of the header, turned", async (t) => {
   const { path, bytes } = await written(t.testdir());
-  const code = (at: number) =>
-    at < 8 ? "CODEBOOKS_BAD_MAGIC" : at < 12 ? "CODEBOOKS_VERSION" : "CODEBOOKS_CORRUPT";
+  const code = (at: number) => (at < 8 ? "CODEBOOKS_BAD_MAGIC" : at < 12 ? "CODEBOOKS_VERSION" : "CODEBOOKS_CORRUPT");
   for (let at = 0; at < headerBytes; at++) {
     const damaged = Buffer.from(bytes);
     damaged[at]! ^= 0x41;
@@ -64,7 +63,10 @@ t.test("every length but the right one", async (t) => {
     await t.rejects(readCodebooks(path, expected), { code: "CODEBOOKS_TRUNCATED" }, `${length} bytes`);
   }
   writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(1)]));
-  await t.rejects(readCodebooks(path, expected), { code: "CODEBOOKS_CORRUPT", message: /expected 676 bytes.* got 677/ });
+  await t.rejects(readCodebooks(path, expected), {
+    code: "CODEBOOKS_CORRUPT",
+    message: /expected 676 bytes.* got 677/,
+  });
 });
 
 t.test("a turned bit of the codebooks", async (t) => {
@@ -86,7 +88,10 @@ t.test("another model's, or other parameters'", async (t) => {
   ];
   for (const [other, message] of cases)
     await t.rejects(readCodebooks(path, other as typeof expected), { code: "CODEBOOKS_MISMATCH", message });
-  writeFileSync(path, forge(bytes, (file) => void file.write("pqcache", 56, "latin1")));
+  writeFileSync(
+    path,
+    forge(bytes, (file) => void file.write("pqcache", 56, "latin1")),
+  );
   await t.rejects(readCodebooks(path, expected), {
     code: "CODEBOOKS_MISMATCH",
     message: /kind: expected "nomad", got "pqcache"/,
@@ -107,7 +112,10 @@ t.test("claims of a header with a right checksum", async (t) => {
   }
   // Sparse: it takes no room on the disk, and must take none in memory.
   const huge = 2 ** 40;
-  writeFileSync(path, forge(bytes, (file) => void file.writeBigUInt64LE(BigInt(huge), 16)));
+  writeFileSync(
+    path,
+    forge(bytes, (file) => void file.writeBigUInt64LE(BigInt(huge), 16)),
+  );
   truncateSync(path, huge);
   await t.rejects(readCodebooks(path, expected), { code: "CODEBOOKS_CORRUPT", message: /at most/ });
 });

@@ -4,7 +4,14 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSy
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
-import { calibrate, type GenerateOptions, type GenerateResult, type LoadOptions, loadModel, type Model } from "../../dist/esm/index.js";
+import {
+  calibrate,
+  type GenerateOptions,
+  type GenerateResult,
+  type LoadOptions,
+  loadModel,
+  type Model,
+} from "../../dist/esm/index.js";
 import { tinyModel } from "../support/models.js";
 import { runCli } from "../support/run-cli.js";
 
@@ -37,7 +44,7 @@ function inCache(t: Test, folder: string): void {
 }
 
 const promptOf = (length: number, seed = 0): number[] =>
-  Array.from({ length }, (_, i) => 8 + (Math.imul(i + seed + 1, 2654435761) >>> 16) % 480);
+  Array.from({ length }, (_, i) => 8 + ((Math.imul(i + seed + 1, 2654435761) >>> 16) % 480));
 const greedy = { temperature: 0, ignoreEos: true, logprobs: true } as const;
 /** Tokens, and log-probabilities whose bits follow from the logits'. */
 const answerOf = ({ tokens, logprobs, attention, timings }: GenerateResult) => ({
@@ -97,31 +104,34 @@ t.test("calibrate() refuses", async (t) => {
   t.notOk(existsSync(file));
 });
 
-t.test("the first load makes codebooks from the built-in text and keeps them, for replicas and later loads", async (t) => {
-  const cache = t.testdir();
-  inCache(t, cache);
-  const first = await load({ attention: "nomad", replicas: 2 });
-  const { attention, warnings } = first.info;
-  t.match(attention, { type: "nomad", mode: "refine", dSub: 2, codebooks: join(cache, "codebooks") });
-  t.same(warnings, []);
-  t.equal(first.metrics().attentionFallbacks, 0);
-  const [name] = readdirSync(join(cache, "codebooks"));
-  const file = join(cache, "codebooks", name!);
-  t.equal(attention.type === "nomad" && attention.codebooks, file);
-  const { mtimeMs, ino } = statSync(file);
-  const prompt = promptOf(1200);
-  const [one, two] = await Promise.all([1, 2].map(() => first.generate(prompt, { ...greedy, maxTokens: 8 })));
-  t.ok(one!.attention, "approximated");
-  t.same(answerOf(two!), answerOf(one!), "on both replicas");
-  await first.dispose();
-  const second = await load({ attention: "nomad" });
-  t.same(answerOf(await second.generate(prompt, { ...greedy, maxTokens: 8 })), answerOf(one!));
-  await second.dispose();
-  const pure = await load({ attention: { type: "nomad", mode: "pure" } });
-  await pure.dispose();
-  t.match(statSync(file), { mtimeMs, ino }, "read, not written");
-  t.equal(readdirSync(join(cache, "codebooks")).length, 2, "d_sub 1 has its own");
-});
+t.test(
+  "the first load makes codebooks from the built-in text and keeps them, for replicas and later loads",
+  async (t) => {
+    const cache = t.testdir();
+    inCache(t, cache);
+    const first = await load({ attention: "nomad", replicas: 2 });
+    const { attention, warnings } = first.info;
+    t.match(attention, { type: "nomad", mode: "refine", dSub: 2, codebooks: join(cache, "codebooks") });
+    t.same(warnings, []);
+    t.equal(first.metrics().attentionFallbacks, 0);
+    const [name] = readdirSync(join(cache, "codebooks"));
+    const file = join(cache, "codebooks", name!);
+    t.equal(attention.type === "nomad" && attention.codebooks, file);
+    const { mtimeMs, ino } = statSync(file);
+    const prompt = promptOf(1200);
+    const [one, two] = await Promise.all([1, 2].map(() => first.generate(prompt, { ...greedy, maxTokens: 8 })));
+    t.ok(one!.attention, "approximated");
+    t.same(answerOf(two!), answerOf(one!), "on both replicas");
+    await first.dispose();
+    const second = await load({ attention: "nomad" });
+    t.same(answerOf(await second.generate(prompt, { ...greedy, maxTokens: 8 })), answerOf(one!));
+    await second.dispose();
+    const pure = await load({ attention: { type: "nomad", mode: "pure" } });
+    await pure.dispose();
+    t.match(statSync(file), { mtimeMs, ino }, "read, not written");
+    t.equal(readdirSync(join(cache, "codebooks")).length, 2, "d_sub 1 has its own");
+  },
+);
 
 t.test("a file that cannot be used: exact, a warning, counted, and the file stays as it is", async (t) => {
   const cache = t.testdir();
@@ -137,7 +147,11 @@ t.test("a file that cannot be used: exact, a warning, counted, and the file stay
   writeFileSync(join(cache, "damaged.codebooks"), damaged);
   await calibrate(other, { text, file: join(cache, "other.codebooks") });
   const cases: [string, LoadOptions["attention"], RegExp][] = [
-    ["missing", { type: "nomad", codebooks: join(cache, "absent") }, /"[^"]*absent" could not be read: .*does not exist/],
+    [
+      "missing",
+      { type: "nomad", codebooks: join(cache, "absent") },
+      /"[^"]*absent" could not be read: .*does not exist/,
+    ],
     ["damaged", { type: "nomad", codebooks: join(cache, "damaged.codebooks") }, /codebooks: wrong checksum/],
     ["another model's", { type: "nomad", codebooks: join(cache, "other.codebooks") }, /another model file/],
     ["of another dSub", { ...nomad, dSub: 4 }, /dSub: expected 4, got 2/],
@@ -221,42 +235,51 @@ t.test("prompts are exact; what follows a long one is approximated, and says so"
   const said = /^nomad refine d2: (\d+\.\d) % of keys read, (\d+\.\d) % of attention mass left out \(estimated\)$/;
   t.match(d!.timings.approximations, [said]);
   t.equal(Number(said.exec(d!.timings.approximations[0]!)![1]), Number((100 * kept).toFixed(1)));
+  const scored = await Promise.all([exact, model].map((each) => each.perplexity(promptOf(1300))));
+  t.same(scored[0]!.approximations, []);
+  t.match(scored[1]!.approximations, [said], "a text that is scored is approximated");
+  const first = scored.map(({ logprobs }) => [...logprobs.subarray(0, 1000)]);
+  t.same(first[1], first[0], "but for its beginning");
   const { vectors } = await model.embed([promptOf(1400)]);
   t.same(vectors, (await exact.embed([promptOf(1400)])).vectors, "embeddings are exact");
   await Promise.all([exact.dispose(), model.dispose()]);
 });
 
-t.test("a request's answer is its own: threads, company, drafts, cached prefixes and lost pages change no bit", async (t) => {
-  const asks = [0, 1, 2, 3].map((i) => promptOf(1100 + 40 * i, i < 2 ? 0 : i));
-  const options = { ...greedy, maxTokens: 70 };
-  const alone: ReturnType<typeof answerOf>[] = [];
-  {
-    await using model = await load({ attention: nomad, threads: 1, speculation: "off", maxSequences: 1 });
-    for (const ask of asks) alone.push(answerOf(await model.generate(ask, { ...options, cachePrompt: false })));
-  }
-  t.ok(alone.every(({ attention }) => attention !== undefined));
-  const settings: [string, LoadOptions][] = [
-    ["together", {}],
-    ["with chaotic drafts", { speculation: { drafters: ["chaos"], maxNodes: 12 } }],
-    ["with drafts from the text", { speculation: { drafters: ["suffix", "recycling"] }, threads: 1 }],
-    // Prompts of 36 to 39 pages, each answer takes 2 or 3 more.
-    ["with too few pages", { kvCacheTokens: 32 * 100 }],
-  ];
-  for (const [name, setting] of settings) {
-    await using model = await load({ attention: nomad, ...setting });
-    for (const round of ["first", "again, from the cache"]) {
-      const answers = await inTurns(model, asks, options);
-      for (const [i, answer] of answers.entries()) t.same(answerOf(answer), alone[i], `${name}, ${round}: request ${i}`);
+t.test(
+  "a request's answer is its own: threads, company, drafts, cached prefixes and lost pages change no bit",
+  async (t) => {
+    const asks = [0, 1, 2, 3].map((i) => promptOf(1100 + 40 * i, i < 2 ? 0 : i));
+    const options = { ...greedy, maxTokens: 70 };
+    const alone: ReturnType<typeof answerOf>[] = [];
+    {
+      await using model = await load({ attention: nomad, threads: 1, speculation: "off", maxSequences: 1 });
+      for (const ask of asks) alone.push(answerOf(await model.generate(ask, { ...options, cachePrompt: false })));
     }
-    // The second turn's prompt holds the first one's answer, exactly: whoever wants its own back must not find that.
-    const turn = [...asks[0]!, ...alone[0]!.tokens, 9];
-    const [second, first] = await Promise.all([turn, asks[0]!].map((ask) => model.generate(ask, options)));
-    t.same(answerOf(first!), alone[0], `${name}: beside its own second turn`);
-    t.equal(second!.tokens.length, 70);
-    t.ok(second!.usage.cachedTokens <= asks[0]!.length, "an answer is not in the cache");
-    if (setting.kvCacheTokens) t.ok(model.metrics().preemptions > 0, "pages ran out");
-  }
-});
+    t.ok(alone.every(({ attention }) => attention !== undefined));
+    const settings: [string, LoadOptions][] = [
+      ["together", {}],
+      ["with chaotic drafts", { speculation: { drafters: ["chaos"], maxNodes: 12 } }],
+      ["with drafts from the text", { speculation: { drafters: ["suffix", "recycling"] }, threads: 1 }],
+      // Prompts of 36 to 39 pages, each answer takes 2 or 3 more.
+      ["with too few pages", { kvCacheTokens: 32 * 100 }],
+    ];
+    for (const [name, setting] of settings) {
+      await using model = await load({ attention: nomad, ...setting });
+      for (const round of ["first", "again, from the cache"]) {
+        const answers = await inTurns(model, asks, options);
+        for (const [i, answer] of answers.entries())
+          t.same(answerOf(answer), alone[i], `${name}, ${round}: request ${i}`);
+      }
+      // The second turn's prompt holds the first one's answer, exactly: whoever wants its own back must not find that.
+      const turn = [...asks[0]!, ...alone[0]!.tokens, 9];
+      const [second, first] = await Promise.all([turn, asks[0]!].map((ask) => model.generate(ask, options)));
+      t.same(answerOf(first!), alone[0], `${name}: beside its own second turn`);
+      t.equal(second!.tokens.length, 70);
+      t.ok(second!.usage.cachedTokens <= asks[0]!.length, "an answer is not in the cache");
+      if (setting.kvCacheTokens) t.ok(model.metrics().preemptions > 0, "pages ran out");
+    }
+  },
+);
 
 t.test("a session that is saved holds exact keys and values, whoever saved it", async (t) => {
   const folder = t.testdir();

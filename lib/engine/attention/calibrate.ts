@@ -44,7 +44,11 @@ export async function calibrate(source: string, options: CalibrateOptions): Prom
   const stamp = await stampFile(path);
   const plan = attentionPlan({ ...attention, dSub, outliers }, { text, maxTokens: 0, contextSize });
   const small = { contextSize: trialContext, maxSequences: 1, speculation: undefined };
-  const engines = await Replicas.start({ task: { ...engine, ...small, attention: plan, path }, onLoadProgress, signal });
+  const engines = await Replicas.start({
+    task: { ...engine, ...small, attention: plan, path },
+    onLoadProgress,
+    signal,
+  });
   const state = engines.loaded.attention;
   await engines.stop(createError("DISPOSED", "the codebooks are made"));
   if (state?.failure !== undefined) throw createError(state.failure.code, state.failure.message);
