@@ -389,8 +389,7 @@ void test_nibble_dot() {
 }  // namespace
 
 int main() {
-  test_encode();
-  test_encode_poison();
+  test_encode(), test_encode_poison();
   test_tables();
   test_tables_poison();
   test_scan();
