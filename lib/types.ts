@@ -264,6 +264,8 @@ export interface PerplexityResult {
   /** Natural log-probability of each scored token. */
   logprobs: Float64Array;
   ms: number;
+  /** As in a generation's timings: empty where all was exact. */
+  approximations: string[];
   /** Where it was asked for. */
   against?: PerplexityComparison;
 }

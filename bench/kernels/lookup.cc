@@ -42,7 +42,9 @@ class LookupData {
     for (auto* values : {&centroids_, &keys_, &queries_}) {
       for (float& value : *values) value = normal(random_);
     }
-    for (uint64_t i = 0; i < codes_.size_bytes(); ++i) codes_.data()[i] = static_cast<uint8_t>(random_());
+    const uint64_t layer_bytes = page_bytes_ * shape.n_pages;
+    for (uint64_t i = 0; i < layer_bytes; ++i) codes_.data()[i] = static_cast<uint8_t>(random_());
+    for (uint32_t i = 1; i < n_layers_; ++i) std::memcpy(codes_.data() + i * layer_bytes, codes_.data(), layer_bytes);
     for (uint64_t page = 0; page < uint64_t{shape.n_pages} * n_layers_; ++page) {
       pages_.push_back(codes_.data() + page * page_bytes_);
     }

@@ -1,8 +1,8 @@
 /**
  * Runs the kernel benches and writes their rows to bench/results/<date>-kernels.json, with machine and commit. Flags
- * given to a bench after its name go to it: bench_matmul and bench_attention list theirs.
+ * given to a bench after its name go to it: each bench's source lists its own.
  *
- *   npm run bench:kernels                                        # both, every default: minutes
+ *   npm run bench:kernels                                        # all, every default: minutes
  *   npm run bench:kernels -- matmul --types Q4_1 --columns 1,4   # one, narrowed
  */
 import { spawnSync } from "node:child_process";
@@ -13,10 +13,10 @@ import { fileURLToPath } from "node:url";
 import { describeRun, writeResults } from "../compare/machine.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const names = ["matmul", "attention"];
+const names = ["matmul", "attention", "lookup", "refine"];
 const [name, ...flags] = process.argv.slice(2);
 if (name !== undefined && !names.includes(name)) {
-  console.error(`expected ${names.join(" or ")}, got ${name}`);
+  console.error(`expected ${names.join(", ")}, got ${name}`);
   process.exit(2);
 }
 

@@ -2,7 +2,7 @@
  * Bytes a generated token has to read. Weights are read once a step, so the streams of a batch share them; each stream
  * reads the keys and values of its own prefix. The tokens generated during the test add to the prefix, and are left out:
  * the share of the ceiling is never flattered. So is what a screened head may read or not (forward/head_screen.h), when
- * few streams decode.
+ * few streams decode, and so are all keys and values where lookup attention chooses which to read.
  */
 import { binding, type NativeFile } from "../binding/index.js";
 import type { Model } from "../engine/index.js";
@@ -33,7 +33,7 @@ export function lutraReadBytes(model: Model): ReadBytes {
   return {
     weights: weightsBytes - unreadBytes(file),
     screened: model.screenedBytes,
-    kvPerPosition: kvBytes / (model.metrics().pages * pagePositions),
+    kvPerPosition: model.info.attention.type === "exact" ? kvBytes / (model.metrics().pages * pagePositions) : 0,
     ...slidingShape(file, model.info),
   };
 }

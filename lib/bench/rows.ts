@@ -19,6 +19,8 @@ export interface BenchRow {
   read_ceiling_gb_s: number;
   /** Of a generation test: bytes it has to read per second ÷ the read ceiling. */
   share_of_ceiling: number | null;
+  /** How Lutra attended, where that was not exact: `nomad refine d2`. */
+  attention?: string;
   /** Only where it was asked for. */
   profile?: BenchProfile;
 }

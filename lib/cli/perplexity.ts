@@ -13,7 +13,7 @@ import {
   type TechniqueFlags,
   techniqueOptions,
 } from "./options.js";
-import { print, printJson, runCommand, spin, UsageError } from "./terminal.js";
+import { note, print, printJson, runCommand, spin, UsageError } from "./terminal.js";
 
 interface PerplexityFlags extends ModelFlags, TextFlags, TechniqueFlags {
   ids?: string;
@@ -63,7 +63,7 @@ async function perplexity(
   const call = { contextSize, against, exactTokens, signal } as PerplexityOptions;
   const result = await spin("scoring", () => model.perplexity(input, call));
   if (flags.json) {
-    const { ppl, tokens, scored, nll, ms } = result;
+    const { ppl, tokens, scored, nll, ms, approximations } = result;
     return printJson({
       ppl,
       tokens,
@@ -71,11 +71,12 @@ async function perplexity(
       nll,
       ms,
       n_ctx: contextSize ?? model.info.contextSize,
-      approximations: [],
+      approximations,
       ...(result.against && comparisonDocument(result.against)),
     });
   }
   await print(`ppl ${result.ppl.toFixed(4)} over ${result.scored} of ${result.tokens} tokens\n`);
+  for (const approximation of result.approximations) note(`approximation: ${approximation}`);
   const { buckets = [] } = result.against ?? {};
   for (const bucket of buckets) await print(`${describeBucket(bucket)}\n`);
 }

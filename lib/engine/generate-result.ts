@@ -12,7 +12,7 @@
 import { type AbortedError, createError, type LutraError } from "../errors.js";
 import type { AttentionInfo, GenerateResult, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
-import { describeApproximation } from "./attention/report.js";
+import { describeApproximations } from "./attention/report.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
 export interface ResultOptions {
@@ -208,7 +208,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         promptPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
         predictedMs,
         predictedPerSecond: perSecond(decodedTokens, predictedMs),
-        approximations: attention === undefined ? [] : [describeApproximation(this.options_.attention, attention)],
+        approximations: describeApproximations(this.options_.attention, attention),
       },
       speculation: speculationOf(summary),
     };

@@ -1,8 +1,9 @@
 /** perplexity(): posts a scoring request and waits for it, or has the model compared with its exact self. */
 import { createError, invalidOption } from "../errors.js";
-import type { ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
+import type { AttentionInfo, ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
 import { readOptions } from "../sampling/index.js";
 import type { PromptInput } from "../worker/index.js";
+import { describeApproximations } from "./attention/report.js";
 import { summarizeComparison } from "./comparison-result.js";
 import { checkInteger, checkSignal } from "./load-options.js";
 import type { Replicas } from "./replicas.js";
@@ -23,7 +24,10 @@ export async function scorePerplexity(
   info: ModelInfo,
 ): Promise<PerplexityResult> {
   const call = resolveCall(text, options, info);
-  return call.exactTokens === undefined ? await score(engines, call) : await compare(engines, call, call.exactTokens);
+  const { exactTokens } = call;
+  return exactTokens === undefined
+    ? await score(engines, call, info.attention)
+    : await compare(engines, { ...call, exactTokens }, info.attention);
 }
 
 function resolveCall(
@@ -46,7 +50,11 @@ function resolveCall(
   };
 }
 
-async function score(engines: Replicas, { prompt, contextSize, signal }: PerplexityCall): Promise<PerplexityResult> {
+async function score(
+  engines: Replicas,
+  { prompt, contextSize, signal }: PerplexityCall,
+  info: AttentionInfo,
+): Promise<PerplexityResult> {
   const aborted = (): Error =>
     createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
   if (signal?.aborted) throw aborted();
@@ -58,8 +66,9 @@ async function score(engines: Replicas, { prompt, contextSize, signal }: Perplex
         {
           onMessage: (message) => {
             if (message.type !== "scored") return;
-            const { tokens, scored, nll, ms, logprobs } = message.summary;
-            resolve({ ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms });
+            const { tokens, scored, nll, ms, logprobs, attention } = message.summary;
+            const approximations = describeApproximations(info, attention);
+            resolve({ ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations });
           },
           onFailure: (error) => reject(error.code === "ABORTED" && signal?.aborted ? aborted() : error),
         },
@@ -74,12 +83,14 @@ async function score(engines: Replicas, { prompt, contextSize, signal }: Perplex
 
 async function compare(
   engines: Replicas,
-  { prompt, contextSize, signal }: PerplexityCall,
-  exactTokens: number,
+  { prompt, contextSize, exactTokens, signal }: PerplexityCall & { exactTokens: number },
+  info: AttentionInfo,
 ): Promise<PerplexityResult> {
   const { tokens, rows, ms } = await engines.comparisons.run({ prompt, contextSize, exactTokens }, signal);
   const { logprobs } = rows;
   const scored = logprobs.length;
   const nll = -logprobs.reduce((sum, logprob) => sum + logprob, 0) / scored;
-  return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, against: summarizeComparison(rows) };
+  const against = summarizeComparison(rows);
+  const approximations = describeApproximations(info, against.attention);
+  return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations, against };
 }

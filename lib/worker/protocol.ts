@@ -181,6 +181,8 @@ export interface ScoreSummary {
   ms: number;
   /** Log-probability of each scored token. */
   logprobs: Float64Array;
+  /** Undefined where all rows attended exactly. */
+  attention: AttentionStats | undefined;
 }
 
 export type OperatorTimes = ReturnType<NativeBinding["engineProfile"]>;

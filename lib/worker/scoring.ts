@@ -3,6 +3,7 @@
  * the first token of a window is given, every other token is scored once.
  */
 import { createError } from "../errors.js";
+import { AttentionTally } from "./attention/tally.js";
 import { checkLength, type Encoder, encodePrompt } from "./prompt.js";
 import type { PromptInput, ScoreSummary } from "./protocol.js";
 
@@ -10,6 +11,7 @@ export class Scoring {
   readonly id: number;
   readonly windows: Int32Array[];
   window = 0;
+  readonly attention = new AttentionTally();
   private readonly tokens_: number;
   private readonly logprobs_: number[] = [];
   private readonly startMs_ = performance.now();
@@ -35,7 +37,8 @@ export class Scoring {
     let sum = 0;
     for (const logprob of logprobs) sum -= logprob;
     const scored = logprobs.length;
-    return { tokens: this.tokens_, scored, nll: sum / scored, ms: performance.now() - this.startMs_, logprobs };
+    const ms = performance.now() - this.startMs_;
+    return { tokens: this.tokens_, scored, nll: sum / scored, ms, logprobs, attention: this.attention.summary() };
   }
 }
 

@@ -1,6 +1,6 @@
 /** What a step's rows gave, handed to the requests they belong to: tokens, scores, hidden states, a prompt's progress. */
 import { type LutraError, toLutraError } from "../errors.js";
-import type { Scheduler, Sequence, Step } from "../scheduler/index.js";
+import type { Scheduler, Sequence, Step, WantedRow } from "../scheduler/index.js";
 import type { FinishReason } from "../types.js";
 import { Embedding, hiddenStates } from "./embedding.js";
 import { Generation } from "./generation.js";
@@ -39,10 +39,11 @@ export class StepAnswers {
     this.reportPrompts(step);
     if (step.shape.rows > step.decodeRows) this.advanceEmbeddings(step);
     for (let w = 0; w < step.wanted.length; w++) {
-      const { sequence, position, draft } = step.wanted[w] as Step["wanted"][number];
+      const wanted = step.wanted[w] as WantedRow;
+      const { sequence, draft } = wanted;
       const request = this.loop_.requestOf(sequence);
       if (request === undefined || draft > 0) continue;
-      if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, position);
+      if (request.work instanceof Scoring) this.advanceScoring(request, request.work, w, wanted);
       else if (request.work instanceof Generation) this.advance(request, request.work, step, w);
     }
   }
@@ -57,10 +58,11 @@ export class StepAnswers {
     }
   }
 
-  private advanceScoring(request: LiveRequest, work: Scoring, w: number, position: number): void {
-    const { targetLogits, logSumExp } = this.loop_.scheduler.arrays;
+  private advanceScoring(request: LiveRequest, work: Scoring, w: number, { position, row }: WantedRow): void {
+    const { arrays } = this.loop_.scheduler;
     try {
-      work.accept(targetLogits[w] as number, logSumExp[w] as number);
+      work.accept(arrays.targetLogits[w] as number, arrays.logSumExp[w] as number);
+      work.attention.add(arrays, row);
       if (position < request.sequence.length - 2) return;
       this.loop_.forget(request);
       if (++work.window < work.windows.length) this.loop_.enqueue(request.id, request.slot, work);

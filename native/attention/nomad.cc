@@ -225,21 +225,26 @@ void NomadAttention::choose(uint32_t r, uint32_t head) {
   const double width = double{scores.step} * 65536.0 / factor;
   const double top_score = double{scores.bias} + double{scores.step} * top;
   double mass[kernels::kScoreBins], total = 0;  // in units of exp(top_score)
-  for (uint32_t bin = 0; bin < kernels::kScoreBins; ++bin) {
-    const bool is_last = bin + 1 == kernels::kScoreBins;
-    total += mass[bin] = counts[bin] * std::exp(-(bin + (is_last ? 0.0 : 0.5)) * width);
+  const double next_bin = std::exp(-width);
+  double weight = std::exp(-0.5 * width);  // of the middle of a bin; the last one is open, and counted at its top
+  for (uint32_t bin = 0; bin + 1 < kernels::kScoreBins; ++bin, weight *= next_bin) {
+    total += mass[bin] = counts[bin] * weight;
   }
+  constexpr uint32_t kLast = kernels::kScoreBins - 1;
+  total += mass[kLast] = counts[kLast] * weight * std::exp(0.5 * width);
   for (uint32_t part = 0; part < kExactParts; ++part) {
     const Partial exact = scratch_.exact_part(r, head, part);
     if (exact.sum() > 0) total += exact.sum() * std::exp(std::min(exact.max() - top_score, 600.0));
   }
   uint32_t kept_bins = kernels::kScoreBins, kept = n_pages * kPagePositions;
   double dropped = 0;
+  const auto least = static_cast<uint32_t>(kLeastKept * static_cast<float>(kept));
   const auto limit = static_cast<uint32_t>(options_.max_keep * static_cast<float>(kept));
   while (kept_bins > 0) {
     const uint32_t bin = kept_bins - 1;
     const bool affordable = dropped + mass[bin] <= options_.epsilon * total;
     if (!affordable && (kept <= limit || bin == 0)) break;
+    if (kept - counts[bin] < least) break;
     dropped += mass[bin];
     kept -= counts[bin];
     kept_bins = bin;

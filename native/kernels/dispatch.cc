@@ -33,12 +33,12 @@ KernelTable make_avx2_table() {
   table.isa = base::Isa::kAvx2;
   scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
-  scalar::fill_lookup_values(table);
   avx2::fill_matmul(table);
   avx2::fill_elementwise(table);
   avx2::fill_activation(table);
   avx2::fill_attention(table);
   avx2::fill_select(table);
+  avx2::fill_lookup_values(table);
   avx2::fill_lookup_codes(table);
   avx2::fill_lookup_scan(table);
   avx2::fill_lookup_select(table);
@@ -53,6 +53,7 @@ KernelTable make_avx512_table() {
   avx512::fill_matmul(table);
   avx512::fill_elementwise(table);
   avx512::fill_attention(table);
+  avx512::fill_lookup_values(table);
   avx512::fill_lookup_scan(table);
   avx512::fill_lookup_select(table);
   return table;
@@ -70,6 +71,9 @@ KernelTable make_neon_table() {
   neon::fill_activation(table);
   neon::fill_attention(table);
   neon::fill_select(table);
+  neon::fill_lookup_codes(table);
+  neon::fill_lookup_scan(table);
+  neon::fill_lookup_values(table);
   return table;
 }
 #endif

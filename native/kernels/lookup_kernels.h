@@ -31,7 +31,7 @@ struct LookupRefineArgs {
 struct LookupTileArgs {
   uint32_t head_dim;
   uint32_t n_queries;
-  const uint16_t* const* scores;  ///< [n_queries] → [kTilePositions]; those no query sees are not read
+  const uint16_t* const* scores;  ///< [n_queries] → [kTilePositions]; pages it does not see are not read
   const float* steps;             ///< [n_queries]
   const float* biases;            ///< [n_queries]
   const uint32_t* first;

@@ -60,7 +60,17 @@ for (const [name, args, message] of usage) {
 t.test("help and version", async (t) => {
   const help = await runCli(["--help"]);
   t.equal(help.code, 0);
-  for (const command of ["generate", "tokenize", "perplexity", "bench", "inspect", "pull", "models", "doctor"]) {
+  for (const command of [
+    "generate",
+    "tokenize",
+    "perplexity",
+    "bench",
+    "calibrate",
+    "inspect",
+    "pull",
+    "models",
+    "doctor",
+  ]) {
     t.match(help.stdout, new RegExp(`^  ${command} `, "m"));
     const own = await runCli([command, "--help"]);
     t.equal(own.code, 0);

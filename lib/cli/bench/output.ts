@@ -61,7 +61,7 @@ export function toCsv(rows: readonly BenchRow[]): string {
   const [first] = rows;
   if (!first) return "";
   const quote = (value: unknown) => {
-    const text = Array.isArray(value) ? value.join(" ") : value === null ? "" : String(value);
+    const text = Array.isArray(value) ? value.join(" ") : String(value ?? "");
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const keys = (Object.keys(first) as (keyof BenchRow)[]).filter((key) => key !== "profile");

@@ -1,7 +1,7 @@
 /** Rows in the form that was asked for on stdout; what that form has no place for on stderr. */
 import { cpus } from "node:os";
 import { type BaseRow, type BenchRow, parseBase, plotRows } from "../../bench/index.js";
-import type { Model } from "../../engine/index.js";
+import { type Model, nameAttention } from "../../engine/index.js";
 import { readTextFile } from "../input.js";
 import { note, print, printJson, UsageError } from "../terminal.js";
 import type { BenchFlags, BenchFormat } from "./flags.js";
@@ -29,7 +29,8 @@ export async function baseOf({ compare }: BenchFlags): Promise<BaseRow[] | undef
 
 export async function report<Row extends BenchRow>(rows: readonly Row[], options: Report<Row>): Promise<void> {
   const { format, model, base, toMarkdown, peer = "" } = options;
-  const { name, isa, threads } = model.info;
+  const { isa, threads, attention } = model.info;
+  const name = [model.info.name, nameAttention(attention)].filter(Boolean).join(", ");
   const ceilings = rows.map(({ read_ceiling_gb_s }) => read_ceiling_gb_s);
   const range = [...new Set([Math.min(...ceilings), Math.max(...ceilings)].map((value) => value.toFixed(1)))].join("–");
   const machine = `${cpus()[0]?.model.trim() || process.arch}, ${isa}, ${threads} threads, read ceiling ${range} GB/s${peer}`;

@@ -17,7 +17,7 @@ import {
   type Subject,
   testName,
 } from "../../bench/index.js";
-import type { Model } from "../../engine/index.js";
+import { type Model, nameAttention } from "../../engine/index.js";
 import { openModel } from "../input.js";
 import { techniqueOptions } from "../options.js";
 import { note, spin, UsageError } from "../terminal.js";
@@ -96,7 +96,9 @@ async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }
   const { repetitions } = flags;
   const { threads } = model.info;
   const name = testName(test);
-  const rows = await spin(name, () => runTest(test, subjects, { repetitions, threads, signal }));
+  const attention = nameAttention(model.info.attention);
+  const measured = await spin(name, () => runTest(test, subjects, { repetitions, threads, signal }));
+  const rows = measured.map((row) => (attention && row.engine === "lutra" ? { ...row, attention } : row));
   if (!quiet) for (const row of rows) note(progressLine(row));
   if (!flags.profile) return rows;
   const profile = await spin(`${name} profile`, () => profileLutra(model, test, repetitions + 1, signal));

@@ -1,11 +1,19 @@
-/** How a result names what lookup attention did. */
+/** How results name lookup attention, and what it did. */
 import type { AttentionInfo, AttentionStats } from "../../types.js";
 
-/** One entry of `timings.approximations`; `stats` of rows that attended by look-ups. */
-export function describeApproximation(info: AttentionInfo, { kept, dropped }: AttentionStats): string {
-  if (info.type === "exact") return "";
-  const name = `nomad ${info.mode} d${info.dSub}`;
-  if (info.mode === "pure") return `${name}: keys read by their codes alone`;
+/** `nomad refine d2`; undefined where attention is exact. */
+export function nameAttention(info: AttentionInfo): string | undefined {
+  return info.type === "exact" ? undefined : `${info.type} ${info.mode} d${info.dSub}`;
+}
+
+/** `approximations` of a result; `stats` of rows that attended by look-ups, if there were any. */
+export function describeApproximations(info: AttentionInfo, stats: AttentionStats | undefined): string[] {
+  return stats === undefined ? [] : [describe(info, stats)];
+}
+
+function describe(info: AttentionInfo, { kept, dropped }: AttentionStats): string {
+  const name = nameAttention(info);
+  if (info.type === "exact" || info.mode === "pure") return `${name}: keys read by their codes alone`;
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   return `${name}: ${percent(kept)} of keys read, ${percent(dropped)} of attention mass left out (estimated)`;
 }

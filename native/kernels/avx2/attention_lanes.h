@@ -36,6 +36,11 @@ struct Lanes8 {
   static Vector widen(const int8_t* codes) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes))));
   }
+  /// One half in all lanes.
+  static Vector widen_one(const uint16_t* half) { return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(*half))); }
+  static Vector from_integers(const uint16_t* integers) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(integers))));
+  }
 
   /// Turns the scores of [begin, end) into weights. False when nothing is left to add. Masked lanes may hold garbage:
   /// they are replaced, never multiplied.

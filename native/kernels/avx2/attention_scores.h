@@ -5,9 +5,8 @@
 
 #include <immintrin.h>
 
+#include "kernels/avx2/query_blocks.h"
 #include "kernels/kernels.h"
-
-#define LUTRA_TILE_INLINE inline __attribute__((always_inline))
 
 namespace lutra::kernels::avx2 {
 namespace {

@@ -6,43 +6,27 @@
 // takes its terms in ascending order of the other.
 //
 // Lanes: Vector, kWidth, Eight (eight lanes, for the last dimensions), zero, set, load, store, multiply, multiply_add,
-// widen of each element type, and weigh. Everything has internal linkage: each ISA path has its own copy.
+// widen of each element type, from_integers and weigh. Everything has internal linkage: each ISA path has its own copy.
 #pragma once
 
 #include <immintrin.h>
+
+#include <type_traits>
 
 #include "kernels/avx2/attention_values.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Calls visit(number of queries as a constant, block) for blocks of up to kMaxBlock of the tile's queries.
-template <int N>
-struct Count {
-  static constexpr int kValue = N;
-};
-template <typename Visit>
-LUTRA_TILE_INLINE void for_blocks(uint32_t n, Visit visit) {
-  uint32_t from = 0;
-  for (; n - from >= kMaxBlock; from += kMaxBlock) visit(Count<6>{}, from);
-  switch (n - from) {
-    case 5: return visit(Count<5>{}, from);
-    case 4: return visit(Count<4>{}, from);
-    case 3: return visit(Count<3>{}, from);
-    case 2: return visit(Count<2>{}, from);
-    case 1: return visit(Count<1>{}, from);
-    default: return;
-  }
-}
-
-/// The tile of one call. A call of one block (decode) finds K and V in memory and fetches them a page ahead, which
-/// hardware prefetchers do not; with more blocks, later ones find them in the cache, and fetching would only cost.
-template <typename Lanes, typename Pages>
+/// The tile of one call, scored from keys or, of LookupTileArgs, from tables. A call of one block (decode) finds K and
+/// V in memory and fetches them a page ahead, which hardware prefetchers do not; with more blocks, later ones find them
+/// in the cache, and fetching would only cost.
+template <typename Lanes, typename Pages, typename Args>
 class Tile {
  public:
   using Element = typename Pages::Element;
 
-  explicit Tile(const AttentionTileArgs& args) : args_(args), page_elements_(uint64_t{args.head_dim} * kPagePositions) {
+  explicit Tile(const Args& args) : args_(args), page_elements_(uint64_t{args.head_dim} * kPagePositions) {
     const uint64_t tile_begin = args.tile_begin, tile_end = tile_begin + kTilePositions;
     for (uint32_t i = 0; i < args.n_queries; ++i) {
       const uint64_t first = args.first[i] > tile_begin ? args.first[i] : tile_begin;
@@ -61,7 +45,11 @@ class Tile {
       Lanes::Eight::store(args_.acc_out + d, Lanes::Eight::zero());
     }
     const bool one_block = args_.n_queries <= kMaxBlock;
-    one_block ? score<true>() : score<false>();
+    if constexpr (std::is_same_v<Args, LookupTileArgs>) {
+      look_up();
+    } else {
+      one_block ? score<true>() : score<false>();
+    }
     for (uint32_t i = 0; i < args_.n_queries; ++i) {
       if (!Lanes::weigh(weights_[i], begin_[i], end_[i], args_.max_out + i, args_.sum_out + i)) begin_[i] = end_[i] = 0;
     }
@@ -88,7 +76,7 @@ class Tile {
     const uint32_t next = p + kAhead, wrapped = next - last_page() + first_page();
     const uint8_t* page = nullptr;
     if (next < last_page()) page = pages[next];
-    if (next >= last_page() && pages == args_.k_pages && wrapped < last_page()) page = args_.v_pages[wrapped];
+    if (next >= last_page() && pages != args_.v_pages && wrapped < last_page()) page = args_.v_pages[wrapped];
     return page == nullptr ? pages[p] : page;
   }
   void copy_queries(uint32_t from, int n) {
@@ -102,7 +90,7 @@ class Tile {
 
   template <bool kFetch>
   void score() {
-    for_blocks(args_.n_queries, [&](auto count, uint32_t from) {
+    for_blocks<kMaxBlock>(args_.n_queries, [&](auto count, uint32_t from) {
       copy_queries(from, count.kValue);
       float* weights = weights_[from];
       for (uint32_t p = first_page(); p < last_page(); ++p) {
@@ -114,6 +102,15 @@ class Tile {
     });
   }
 
+  void look_up() {
+    for (uint32_t i = 0; i < args_.n_queries; ++i) {
+      const auto step = Lanes::set(args_.steps[i]), bias = Lanes::set(args_.biases[i]);
+      for (uint32_t t = begin_[i] / Lanes::kWidth * Lanes::kWidth; t < end_[i]; t += Lanes::kWidth) {
+        Lanes::store(weights_[i] + t, Lanes::multiply_add(Lanes::from_integers(args_.scores[i] + t), step, bias));
+      }
+    }
+  }
+
   template <bool kFetch>
   void add() {
     Values<Pages> values;
@@ -123,12 +120,12 @@ class Tile {
       values.ahead[p] = elements(ahead(args_.v_pages, p));
       values.scales[p] = scales(args_.v_pages[p]);
     }
-    for_blocks(args_.n_queries, [&](auto count, uint32_t from) {
+    for_blocks<kMaxBlock>(args_.n_queries, [&](auto count, uint32_t from) {
       add_block<Lanes, count.kValue, kFetch>(block_at(from), values, args_.head_dim);
     });
   }
 
-  const AttentionTileArgs& args_;
+  const Args& args_;
   uint64_t page_elements_;
   uint32_t begin_[kTileQueries], end_[kTileQueries];
   uint32_t lowest_ = kTilePositions, highest_ = 0;
@@ -136,9 +133,9 @@ class Tile {
   alignas(64) float queries_[kMaxBlock * kQueryStride];
 };
 
-template <typename Lanes, typename Pages>
-void attention_tile(const AttentionTileArgs& args) noexcept {
-  Tile<Lanes, Pages> tile(args);
+template <typename Lanes, typename Pages, typename Args>
+void attention_tile(const Args& args) noexcept {
+  Tile<Lanes, Pages, Args> tile(args);
   tile.run();
 }
 

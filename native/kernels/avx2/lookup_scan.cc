@@ -25,7 +25,7 @@ struct Rows2 {
   static Vector odd_bytes(Vector bytes) { return _mm256_srli_epi16(bytes, 8); }
   /// Adds the rows up: the first vector's into the low half, the second's into the high one.
   static __m256i fold(Vector low, Vector high) {
-    return _mm256_add_epi16(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+    return _mm256_add_epi16(_mm256_blend_epi32(low, high, 0xf0), _mm256_permute2x128_si256(low, high, 0x21));
   }
 };
 

@@ -9,40 +9,41 @@ namespace {
 __m256i load(const uint16_t* values) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)); }
 
 /// Counts of the pairs (bin of position t, bin of position t + 1): half as many increments, which are what a histogram
-/// costs, as there are positions.
+/// costs, as there are positions. Pairs wait in a row first: an increment at once, from vector to address, costs half
+/// as much again.
 class PairCounts {
  public:
+  /// Pages counted by one object: 16-bit counters and their sums then stay below 2^15.
+  static constexpr uint32_t kMaxPages = 32767 / (kPagePositions / 2);
+
   PairCounts() {
     for (uint32_t i = 0; i < kPairs + kLast; i += 16) store(counts_ + i, _mm256_setzero_si256());
   }
 
-  /// Counts 32 bins, a byte each.
+  /// Takes 32 bins, a byte each.
   void add(__m256i bins) {
     const __m256i pairs = _mm256_maddubs_epi16(bins, _mm256_set1_epi16(1 | kScoreBins << 8));
     // Pairs of last bins, the most frequent where attention is sharp, are spread over counters of their own: an
     // increment that follows another of the same counter waits for it.
     const __m256i both_last = _mm256_cmpeq_epi16(pairs, _mm256_set1_epi16(kPairs - 1));
     const __m256i lanes = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    alignas(32) uint16_t slots[16];
-    store(slots, _mm256_add_epi16(pairs, _mm256_and_si256(both_last, lanes)));
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) ++counts_[slots[i]];
+    store(waiting_ + n_waiting_, _mm256_add_epi16(pairs, _mm256_and_si256(both_last, lanes)));
+    n_waiting_ += 16;
+    if (n_waiting_ == kWaiting) count();
   }
 
-  /// Adds what was counted to counts[kScoreBins] and forgets it. At most 65535 pairs may have been counted.
-  void move_to(uint32_t* counts) {
-    for (uint32_t i = 0; i < kLast; ++i) counts[kScoreBins - 1] += 2u * counts_[kPairs - 1 + i];
-    for (uint32_t i = 0; i < kLast; ++i) counts_[kPairs - 1 + i] = 0;
+  /// Adds what was counted to counts[kScoreBins].
+  void add_to(uint32_t* counts) {
+    count();
+    for (uint32_t i = 1; i < kLast; ++i) counts_[kPairs - 1] += counts_[kPairs - 1 + i];
     __m256i columns[kScoreBins / 16] = {};
-    for (uint32_t row = 0; row < kScoreBins; ++row) {
-      __m256i sum = _mm256_setzero_si256();
-      for (uint32_t i = 0; i < kScoreBins / 16; ++i) {
-        uint16_t* at = counts_ + row * kScoreBins + 16 * i;
-        columns[i] = _mm256_add_epi16(columns[i], load(at));
-        sum = _mm256_add_epi16(sum, load(at));
-        store(at, _mm256_setzero_si256());
-      }
-      counts[row] += sum_lanes(sum);
+    for (uint32_t row = 0; row < kScoreBins; row += 4) {
+      const __m256i a = row_sums(row, columns), b = row_sums(row + 1, columns);
+      const __m256i c = row_sums(row + 2, columns), d = row_sums(row + 3, columns);
+      const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+      auto* four = reinterpret_cast<__m128i*>(counts + row);
+      const __m128i both = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+      _mm_storeu_si128(four, _mm_add_epi32(_mm_loadu_si128(four), both));
     }
     alignas(32) uint16_t column_sums[kScoreBins];
     for (uint32_t i = 0; i < kScoreBins / 16; ++i) store(column_sums + 16 * i, columns[i]);
@@ -52,17 +53,34 @@ class PairCounts {
  private:
   static constexpr uint32_t kPairs = kScoreBins * kScoreBins;
   static constexpr uint32_t kLast = 16;
+  static constexpr uint32_t kWaiting = 256;
 
+  void count() {
+    for (uint32_t i = 0; i < n_waiting_; i += 4) {
+      uint64_t four;
+      __builtin_memcpy(&four, waiting_ + i, sizeof four);
+      ++counts_[four & 0xffff];
+      ++counts_[four >> 16 & 0xffff];
+      ++counts_[four >> 32 & 0xffff];
+      ++counts_[four >> 48];
+    }
+    n_waiting_ = 0;
+  }
   static void store(uint16_t* at, __m256i values) { _mm256_store_si256(reinterpret_cast<__m256i*>(at), values); }
-  static uint32_t sum_lanes(__m256i words) {
-    const __m256i low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
-    __m256i sum = _mm256_add_epi32(low, _mm256_srli_epi32(words, 16));
-    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
-    return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 1))));
+  /// Eight partial sums of a row, which joins the columns' sums too.
+  __m256i row_sums(uint32_t row, __m256i* columns) const {
+    __m256i sum = _mm256_setzero_si256();
+    for (uint32_t i = 0; i < kScoreBins / 16; ++i) {
+      const __m256i part = load(counts_ + row * kScoreBins + 16 * i);
+      columns[i] = _mm256_add_epi16(columns[i], part);
+      sum = _mm256_add_epi16(sum, part);
+    }
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
   }
 
   alignas(32) uint16_t counts_[kPairs + kLast];
+  alignas(32) uint16_t waiting_[kWaiting];
+  uint32_t n_waiting_ = 0;
 };
 
 /// (top − score) · factor >> 16, kept in the bins, of 32 scores; within a vector's halves in the order of a pack.
@@ -73,23 +91,28 @@ __m256i page_bins(const uint16_t* scores, __m256i top, __m256i factor) {
   return _mm256_packus_epi16(_mm256_min_epu16(a, last), _mm256_min_epu16(b, last));
 }
 
-void histogram(const LookupHistogramArgs& args) noexcept {
-  constexpr uint32_t kPagesBetweenMoves = 65535 / (kPagePositions / 2);
+/// Adds pages begin..end to the counts.
+void count_pages(const LookupHistogramArgs& args, uint32_t begin, uint32_t end) {
   const __m256i top = _mm256_set1_epi16(static_cast<int16_t>(args.top));
   const __m256i factor = _mm256_set1_epi16(static_cast<int16_t>(args.factor));
-  for (uint32_t bin = 0; bin < kScoreBins; ++bin) args.counts[bin] = 0;
   PairCounts pairs;
-  uint32_t counted = 0;
-  for (uint32_t page = 0; page < args.n_pages; ++page) {
+  for (uint32_t page = begin; page < end; ++page) {
     const uint32_t distance = static_cast<uint32_t>(args.top - args.page_max[page]);
     if (distance * args.factor >> 16 >= kScoreBins - 1) {
       args.counts[kScoreBins - 1] += kPagePositions;
-      continue;
+    } else {
+      pairs.add(page_bins(args.scores + uint64_t{page} * kPagePositions, top, factor));
     }
-    pairs.add(page_bins(args.scores + uint64_t{page} * kPagePositions, top, factor));
-    if (++counted % kPagesBetweenMoves == 0) pairs.move_to(args.counts);
   }
-  pairs.move_to(args.counts);
+  pairs.add_to(args.counts);
+}
+
+void histogram(const LookupHistogramArgs& args) noexcept {
+  for (uint32_t bin = 0; bin < kScoreBins; ++bin) args.counts[bin] = 0;
+  for (uint32_t begin = 0; begin < args.n_pages; begin += PairCounts::kMaxPages) {
+    const uint32_t left = args.n_pages - begin;
+    count_pages(args, begin, begin + (left < PairCounts::kMaxPages ? left : PairCounts::kMaxPages));
+  }
 }
 
 /// The set bits of every byte, ascending: eight bytes each.

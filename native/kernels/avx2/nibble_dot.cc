@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx2/lookup_pages.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
@@ -40,27 +41,39 @@ struct Sums {
   }
 };
 
+/// 16-bit sums of some queries' products with rows begin..end, of the low nibbles and of the high ones.
 template <int kQueries>
-void dot_page(const uint8_t* codes, const QueryPairs& queries, uint32_t n_rows, int32_t* out, uint64_t out_stride) {
-  const __m256i nibble = _mm256_set1_epi8(15);
-  Sums sums[kQueries][2];
-  for (uint32_t begin = 0; begin < n_rows; begin += kRowsBetweenSums) {
-    const uint32_t end = n_rows - begin < kRowsBetweenSums ? n_rows : begin + kRowsBetweenSums;
-    __m256i words[kQueries][2] = {};
+struct Words {
+  __m256i low[kQueries], high[kQueries];
+
+  Words(const uint8_t* codes, const QueryPairs& queries, uint32_t begin, uint32_t end) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (int i = 0; i < kQueries; ++i) low[i] = high[i] = _mm256_setzero_si256();
+#pragma GCC unroll 4
     for (uint32_t row = begin; row < end; ++row) {
       const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + uint64_t{row} * kPagePositions));
-      const __m256i low = _mm256_and_si256(both, nibble), high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+      const __m256i first = _mm256_and_si256(both, nibble),
+                    second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
 #pragma GCC unroll 3
       for (int i = 0; i < kQueries; ++i) {
         const __m256i query = _mm256_set1_epi32(queries.pairs[i][row]);
-        words[i][0] = _mm256_add_epi16(words[i][0], _mm256_maddubs_epi16(low, query));
-        words[i][1] = _mm256_add_epi16(words[i][1], _mm256_maddubs_epi16(high, query));
+        low[i] = _mm256_add_epi16(low[i], _mm256_maddubs_epi16(first, query));
+        high[i] = _mm256_add_epi16(high[i], _mm256_maddubs_epi16(second, query));
       }
     }
+  }
+};
+
+template <int kQueries>
+void dot_page(const uint8_t* codes, const QueryPairs& queries, uint32_t n_rows, int32_t* out, uint64_t out_stride) {
+  Sums sums[kQueries][2];
+  for (uint32_t begin = 0; begin < n_rows; begin += kRowsBetweenSums) {
+    const uint32_t end = n_rows - begin < kRowsBetweenSums ? n_rows : begin + kRowsBetweenSums;
+    const Words<kQueries> words(codes, queries, begin, end);
 #pragma GCC unroll 3
     for (int i = 0; i < kQueries; ++i) {
-      sums[i][0].add(words[i][0]);
-      sums[i][1].add(words[i][1]);
+      sums[i][0].add(words.low[i]);
+      sums[i][1].add(words.high[i]);
     }
   }
 #pragma GCC unroll 3
@@ -75,6 +88,7 @@ void dot_pages(const NibbleDotArgs& args, uint32_t from) {
   const uint64_t stride = uint64_t{args.n_pages} * kPagePositions;
   const QueryPairs queries(args.queries + from, kQueries, args.head_dim / 2);
   for (uint32_t page = 0; page < args.n_pages; ++page) {
+    fetch_ahead(args.codes, page, args.n_pages, uint64_t{args.head_dim} * 16);
     dot_page<kQueries>(args.codes[page], queries, args.head_dim / 2,
                        args.sums + from * stride + uint64_t{page} * kPagePositions, stride);
   }

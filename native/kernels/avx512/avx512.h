@@ -1,5 +1,5 @@
-// The AVX-512 path: AVX2's table with the matmul of quantised types and the attention tiles replaced. These functions
-// only take addresses, but they live in objects built with AVX-512 flags: call them after
+// The AVX-512 path: AVX2's table with the matmul of quantised types and attention's tiles and lists replaced. These
+// functions only take addresses, but they live in objects built with AVX-512 flags: call them after
 // base::isa_available(Isa::kAvx512) said yes.
 #pragma once
 
@@ -10,6 +10,7 @@ namespace lutra::kernels::avx512 {
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the quantised types
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
 void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
+void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[], tile[]
 void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan
 void fill_lookup_select(KernelTable& table) noexcept;  // lookup.select
 

@@ -1,35 +1,30 @@
-// NEON attention over one tile of logical positions in f16 pages; bit-equal to scalar/attention.cc, which states the
-// order. Pages of other types stay with the scalar functions.
+// NEON attention over one tile of logical positions in f16 pages, scored from keys or from tables; bit-equal to
+// scalar/attention.cc, which states the order. Pages of other types stay with the scalar functions.
 //
 // Keys are dimension-major, so a vector holds positions and scores need no horizontal sums. Queries are taken in blocks
 // of up to six: one f16 conversion of a key or value feeds all of them, and 6 × 4 accumulators leave 8 registers.
 // Grouping changes no bit: every accumulator belongs to one query and takes its terms in position or dimension order.
 #include <arm_neon.h>
 
+#include "kernels/neon/attention_lanes.h"
 #include "kernels/neon/neon.h"
-#include "kernels/neon/vector_math.h"
 
 namespace lutra::kernels::neon {
 namespace {
 
 constexpr uint32_t kMaxBlock = 6;
-constexpr float kLowest = -__builtin_inff();
 
 /// Up to kMaxBlock queries; ranges are relative to the tile, and begin == end when nothing is visible.
 struct Block {
-  const float* const* queries;
   uint32_t begin[kMaxBlock];
   uint32_t end[kMaxBlock];
   float* acc;  ///< [queries][head_dim]
   alignas(16) float weights[kMaxBlock][kTilePositions];
 };
 
-float32x4_t load_f16(const uint16_t* x) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x))); }
-
 uint16x4_t to_f16(const float* x) { return vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(x))); }
 
 uint16_t* halves_of(uint8_t* page) { return reinterpret_cast<uint16_t*>(page); }
-const uint16_t* halves_of(const uint8_t* page) { return reinterpret_cast<const uint16_t*>(page); }
 
 void store_key_f16(const float* key, uint32_t head_dim, uint8_t* page, uint32_t slot) noexcept {
   for (uint32_t d = 0; d < head_dim; d += 4) {
@@ -68,54 +63,20 @@ void score_positions(const float* const* queries, const uint16_t* keys, uint32_t
 }
 
 template <int Q>
-void score_block(const AttentionTileArgs& args, Block& block) {
+void score_block(const AttentionTileArgs& args, uint32_t from, Block& block) {
   constexpr uint32_t kWidth = 16;
   for (uint32_t t = 0; t < kTilePositions; t += kWidth) {
     bool seen = false;
     for (int i = 0; i < Q; ++i) seen = seen || (block.begin[i] < t + kWidth && block.end[i] > t);
     if (!seen) continue;
     const uint16_t* keys = halves_of(args.k_pages[t / kPagePositions]) + t % kPagePositions;
-    score_positions<Q, kWidth / 4>(block.queries, keys, args.head_dim, block.weights[0] + t);
+    score_positions<Q, kWidth / 4>(args.queries + from, keys, args.head_dim, block.weights[0] + t);
   }
-}
-
-/// All-ones in the lanes whose position t + lane lies in [begin, end).
-uint32x4_t visible_lanes(uint32_t t, uint32_t begin, uint32_t end) {
-  constexpr uint32_t kLanes[4] = {0, 1, 2, 3};
-  const uint32x4_t position = vaddq_u32(vdupq_n_u32(t), vld1q_u32(kLanes));
-  return vandq_u32(vcgeq_u32(position, vdupq_n_u32(begin)), vcltq_u32(position, vdupq_n_u32(end)));
-}
-
-/// Turns the scores of [begin, end) into weights. False when nothing is left to add. Masked lanes may hold garbage:
-/// they are replaced, never multiplied. The maximum is NaN when a visible score is: FMAX lets it pass.
-bool weigh(float* scores, uint32_t begin, uint32_t end, float* max_out, float* sum_out) {
-  const float32x4_t lowest = vdupq_n_f32(kLowest);
-  float32x4_t max = lowest;
-  for (uint32_t t = begin & ~3u; t < end; t += 4) {
-    max = vmaxq_f32(max, vbslq_f32(visible_lanes(t, begin, end), vld1q_f32(scores + t), lowest));
-  }
-  *max_out = vmaxvq_f32(max) + 0.0f;  // one zero, whichever of the two came first
-  *sum_out = 0.0f;
-  if (*max_out == kLowest) return false;
-  const float32x4_t shift = vdupq_n_f32(*max_out), zero = vdupq_n_f32(0.0f);
-  float32x4_t sums[2] = {zero, zero};
-  for (uint32_t t = begin & ~7u; t < end; t += 8) {
-    for (uint32_t h = 0; h < 2; ++h) {
-      float* four = scores + t + 4 * h;
-      const float32x4_t weight = exp_ps(vsubq_f32(vld1q_f32(four), shift));
-      const float32x4_t seen = vbslq_f32(visible_lanes(t + 4 * h, begin, end), weight, zero);
-      vst1q_f32(four, seen);
-      sums[h] = vaddq_f32(sums[h], seen);
-    }
-  }
-  *sum_out = merge_lanes(sums[0], sums[1]);
-  return true;
 }
 
 /// acc[i][0..4·D) += Σ weight · v over positions [begin, end), ascending. Pointers start at the dimension wanted.
-template <int Q, int D>
-void add_values(const float* weights, const AttentionTileArgs& args, uint32_t dim, uint32_t begin, uint32_t end,
-                float* acc) {
+template <int Q, int D, typename Args>
+void add_values(const float* weights, const Args& args, uint32_t dim, uint32_t begin, uint32_t end, float* acc) {
   const uint64_t head_dim = args.head_dim;
   float32x4_t sums[Q][D];
 #pragma GCC unroll 24
@@ -139,8 +100,8 @@ void add_values(const float* weights, const AttentionTileArgs& args, uint32_t di
 }
 
 /// All dimensions of Q queries that see every position of [begin, end).
-template <int Q>
-void add_range(const AttentionTileArgs& args, const float* weights, uint32_t begin, uint32_t end, float* acc) {
+template <int Q, typename Args>
+void add_range(const Args& args, const float* weights, uint32_t begin, uint32_t end, float* acc) {
   constexpr int kVectors = Q == 1 ? 8 : 4;
   if (begin >= end) return;
   uint32_t dim = 0;
@@ -152,8 +113,8 @@ void add_range(const AttentionTileArgs& args, const float* weights, uint32_t beg
 
 /// The positions all queries see run as one block; what lies before and after runs query by query, so that each query
 /// meets its own positions only, in ascending order.
-template <int Q>
-void add_block(const AttentionTileArgs& args, Block& block) {
+template <int Q, typename Args>
+void add_block(const Args& args, Block& block) {
   uint32_t begin = 0, end = kTilePositions;
   for (int i = 0; i < Q; ++i) {
     begin = block.begin[i] > begin ? block.begin[i] : begin;
@@ -171,10 +132,21 @@ void add_block(const AttentionTileArgs& args, Block& block) {
   }
 }
 
+/// Scores of tables, for the query at the same place of `args` as in the block.
 template <int Q>
-void attend_block(const AttentionTileArgs& args, uint32_t from) {
+void score_block(const LookupTileArgs& args, uint32_t from, Block& block) {
+  for (int i = 0; i < Q; ++i) {
+    const float32x4_t bias = vdupq_n_f32(args.biases[from + i]), step = vdupq_n_f32(args.steps[from + i]);
+    for (uint32_t t = block.begin[i] & ~3u; t < block.end[i]; t += 4) {
+      const float32x4_t sums = vcvtq_f32_u32(vmovl_u16(vld1_u16(args.scores[from + i] + t)));
+      vst1q_f32(block.weights[i] + t, vfmaq_f32(bias, sums, step));
+    }
+  }
+}
+
+template <int Q, typename Args>
+void attend_block(const Args& args, uint32_t from) {
   Block block;
-  block.queries = args.queries + from;
   block.acc = args.acc_out + uint64_t{args.head_dim} * from;
   const uint64_t tile_begin = args.tile_begin, tile_end = tile_begin + kTilePositions;
   for (int i = 0; i < Q; ++i) {
@@ -184,7 +156,7 @@ void attend_block(const AttentionTileArgs& args, uint32_t from) {
     block.end[i] = first < last ? static_cast<uint32_t>(last - tile_begin) : 0;
   }
   for (uint64_t d = 0; d < uint64_t{args.head_dim} * Q; d += 4) vst1q_f32(block.acc + d, vdupq_n_f32(0.0f));
-  score_block<Q>(args, block);
+  score_block<Q>(args, from, block);
   for (int i = 0; i < Q; ++i) {
     const bool any =
         weigh(block.weights[i], block.begin[i], block.end[i], args.max_out + from + i, args.sum_out + from + i);
@@ -193,7 +165,8 @@ void attend_block(const AttentionTileArgs& args, uint32_t from) {
   add_block<Q>(args, block);
 }
 
-void attention_tile_f16(const AttentionTileArgs& args) noexcept {
+template <typename Args>
+void tile_f16(const Args& args) noexcept {
   uint32_t from = 0;
   for (; args.n_queries - from >= kMaxBlock; from += kMaxBlock) attend_block<6>(args, from);
   switch (args.n_queries - from) {
@@ -232,7 +205,8 @@ void fill_attention(KernelTable& table) noexcept {
   constexpr auto kF16 = static_cast<uint64_t>(KvType::kF16);
   table.store_key[kF16] = store_key_f16;
   table.store_value[kF16] = store_value_f16;
-  table.attention_tile[kF16] = attention_tile_f16;
+  table.attention_tile[kF16] = tile_f16;
+  table.lookup.tile[kF16] = tile_f16;
   table.attention_merge = attention_merge;
 }
 
