@@ -4,14 +4,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSy
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { binding } from "../../dist/esm/binding/index.js";
-import {
-  calibrate,
-  type GenerateOptions,
-  type GenerateResult,
-  type LoadOptions,
-  loadModel,
-  type Model,
-} from "../../dist/esm/index.js";
+import { calibrate, type GenerateResult, type LoadOptions, loadModel, type Model } from "../../dist/esm/index.js";
 import { tinyModel } from "../support/models.js";
 import { runCli } from "../support/run-cli.js";
 
