@@ -21,14 +21,14 @@ using kernels::kPagePositions;
 using kernels::kTilePositions;
 using kernels::KvType;
 
-/// Keys and values of some heads, as pages and as rows, random, pages in order.
+/// Keys in both orders and values of some heads, random, pages in order.
 class Heads {
  public:
   Heads(KvType type, uint32_t head_dim, uint32_t n_positions, uint64_t wanted_bytes)
       : page_bytes_(kernels::kv_page_bytes(type, head_dim)),
         n_pages_(n_positions / kPagePositions),
         n_heads_(std::max<uint64_t>(1, wanted_bytes / (2 * page_bytes_ * n_pages_))),
-        memory_(4 * page_bytes_ * n_pages_ * n_heads_) {
+        memory_(3 * page_bytes_ * n_pages_ * n_heads_) {
     if (memory_.data() == nullptr) {
       std::fprintf(stderr, "no memory for %u positions\n", n_positions);
       std::exit(1);
@@ -37,22 +37,19 @@ class Heads {
     // Bytes that make finite halves below 1: speed does not depend on them.
     std::mt19937 random(1);
     for (uint64_t i = 0; i < memory_.size_bytes(); ++i) memory_.data()[i] = static_cast<uint8_t>(random() & 0x3B);
-    for (uint64_t head = 0; head < n_heads_; ++head) {
-      const uint8_t* begin = memory_.data() + 4 * head * n_pages_ * page_bytes_;
-      for (uint64_t i = 0; i < 2 * n_pages_; ++i) pages_.push_back(begin + i * page_bytes_);
-      for (uint64_t i = 0; i < n_pages_; ++i) rows_.push_back(begin + 2 * (n_pages_ + i) * page_bytes_);
-    }
+    pages_.resize(3 * n_pages_ * n_heads_);
+    for (uint64_t i = 0; i < pages_.size(); ++i) pages_[i] = memory_.data() + i * page_bytes_;
   }
 
   uint64_t count() const { return n_heads_; }
-  const uint8_t* const* keys(uint64_t head) const { return pages_.data() + 2 * head * n_pages_; }
-  const uint8_t* const* values(uint64_t head) const { return keys(head) + n_pages_; }
-  const uint8_t* const* rows(uint64_t head) const { return rows_.data() + head * n_pages_; }
+  const uint8_t* const* keys(uint64_t head) const { return pages_.data() + 3 * head * n_pages_; }
+  const uint8_t* const* key_rows(uint64_t head) const { return keys(head) + n_pages_; }
+  const uint8_t* const* values(uint64_t head) const { return keys(head) + 2 * n_pages_; }
 
  private:
   uint64_t page_bytes_, n_pages_, n_heads_;
   base::AlignedBuffer memory_;
-  std::vector<const uint8_t*> pages_, rows_;
+  std::vector<const uint8_t*> pages_;
 };
 
 class RefineBench {
@@ -126,7 +123,7 @@ class RefineBench {
     const size_t n = queries_.size();
     table_.lookup.refine[static_cast<size_t>(type_)](
         {head_dim_, static_cast<uint32_t>(n), queries_.data(), static_cast<uint32_t>(listed_.size()), listed_.data(),
-         heads.rows(head), scores_.data(), (listed_.size() + 31) / 16 * 16, out_.data(),
+         heads.key_rows(head), heads.values(head), scores_.data(), (listed_.size() + 31) / 16 * 16, out_.data(),
          out_.data() + n, out_.data() + 2 * n});
   }
 

@@ -277,10 +277,10 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
                           .selected = selected,
                           .n_selected = &n_selected});
   scratch_.chosen(r, group_index, range) = n_selected;
-  const uint8_t *rows[kReadPages], *v_pages[kReadPages];
+  const uint8_t *key_rows[kReadPages], *v_pages[kReadPages];
   for (uint32_t page = begin; page < end; ++page) {
     const auto id = static_cast<uint32_t>(rows_[r].page_table[page]);
-    rows[page - begin] = input_.codes->rows(attention_.layer, id, group.kv_head);
+    key_rows[page - begin] = input_.codes->key_rows(attention_.layer, id, group.kv_head);
     v_pages[page - begin] = cache_.values(attention_.layer, id, group.kv_head);
   }
   alignas(64) float scores[kLookupQueries * kReadPages * kPagePositions];
@@ -291,7 +291,8 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
                                                .queries = queries,
                                                .n_selected = n_selected,
                                                .selected = selected,
-                                               .rows = rows,
+                                               .key_rows = key_rows,
+                                               .v_pages = v_pages,
                                                .scores = scores,
                                                .score_stride = kReadPages * kPagePositions,
                                                .max_out = max,

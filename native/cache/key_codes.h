@@ -1,10 +1,8 @@
-// What lookup attention keeps beside the K/V pages: the codes of each complete page of keys, and its keys and values
-// once more as rows, so that single positions can be read. Pages have the numbers of the K/V pages they describe.
+// What lookup attention keeps beside the K/V pages: the codes of each complete page of keys, and its keys once more,
+// position-major, so that single ones can be read. Pages have the numbers of the K/V pages they describe.
 //
-// Codes and rows are functions of a page's keys and values, written when its last position is stored; those of a page
-// that is not complete are garbage that nobody reads. Codes: kernels/lookup_args.h; rows: kernels/lookup_kernels.h. A
-// position's key and value lie side by side because scattered reads cost by the stretch: 8 ns a line in stretches of
-// four lines, 11 in stretches of two (Zen 4, fetched ahead), where streaming costs 6.
+// Codes and rows are functions of a page's keys, written when its last position is stored; those of a page that is not
+// complete are garbage that nobody reads. Codes: kernels/lookup_args.h; rows: values of the cache's KvType.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +25,10 @@ class KeyCodes {
   uint8_t* codes(uint32_t layer, uint32_t page, uint32_t head) {
     return codes_.data() + block(layer, page, head) * code_bytes_;
   }
-  uint8_t* rows(uint32_t layer, uint32_t page, uint32_t head) {
+  uint8_t* key_rows(uint32_t layer, uint32_t page, uint32_t head) {
     return rows_.data() + block(layer, page, head) * row_bytes_;
   }
-  /// Writes the page's rows from its keys and values in the cache.
+  /// Writes the page's rows from its keys in the cache.
   void store_rows(KvCache& cache, uint32_t layer, uint32_t page, uint32_t head);
   /// As KvCache::copy_pages; the pairs were checked there.
   void copy_pages(std::span<const int32_t> pairs);

@@ -8,12 +8,8 @@
 
 namespace lutra::kernels {
 
-/// Bytes of a page of rows: the keys and values of a page of one head, each position's side by side, so that reading
-/// one costs one stretch of memory: [32][key, value][head_dim] elements, then of q8_0 the scales of keys, then those of
-/// values, as kv_page's are.
-constexpr uint64_t row_page_bytes(uint64_t kv_page_bytes) { return 2 * kv_page_bytes; }
-
-/// Exact attention of a group of queries over listed positions. A score keeps eight lanes (d % 8), each ascending by fma, merged as merge_lanes does; of
+/// Exact attention of a group of queries over listed positions. Keys lie position-major, as values do.
+/// A score keeps eight lanes (d % 8), each ascending by fma, merged as merge_lanes does; of
 /// q8_0, an element is its code times its scale, rounded once to float. Weights, sum (lane: index in the list % 8) and
 /// acc (ascending list order, by fma) are those of attention tiles.
 struct LookupRefineArgs {
@@ -21,8 +17,9 @@ struct LookupRefineArgs {
   uint32_t n_queries;
   const float* const* queries;  ///< [n_queries] → [head_dim], not permuted
   uint32_t n_selected;
-  const uint32_t* selected;    ///< position p is slot p % 32 of page p / 32
-  const uint8_t* const* rows;  ///< pages of rows
+  const uint32_t* selected;        ///< position p is slot p % 32 of page p / 32
+  const uint8_t* const* key_rows;  ///< pages, position-major
+  const uint8_t* const* v_pages;
   float* scores;          ///< scratch [n_queries][score_stride]
   uint64_t score_stride;  ///< ≥ n_selected, a multiple of 16
   float* max_out;         ///< [n_queries] -inf when nothing is listed

@@ -159,34 +159,6 @@ Listed random_listed(std::mt19937& random, KvType type, uint32_t head_dim, uint3
   return listed;
 }
 
-/// The listed pages as pages of rows.
-class RowPages {
- public:
-  explicit RowPages(const Listed& listed) {
-    const uint64_t size = listed.type == KvType::kF16 ? 2 : 1, row = size * listed.head_dim;
-    const uint64_t page_bytes = kv_page_bytes(listed.type, listed.head_dim), scales = page_bytes - kPagePositions * row;
-    const std::vector<const uint8_t*> keys = listed.keys.pointers(), values = listed.values.pointers();
-    for (size_t i = 0; i < keys.size(); ++i) {
-      pointers_.push_back(nullptr);
-      if (keys[i] == nullptr) continue;
-      pages_.push_back(std::make_unique<GuardedArray<uint8_t>>(row_page_bytes(page_bytes), Guard::kAfter));
-      uint8_t* page = pages_.back()->data();
-      for (uint32_t s = 0; s < kPagePositions; ++s) {
-        std::memcpy(page + 2 * s * row, keys[i] + s * row, row);
-        std::memcpy(page + (2 * s + 1) * row, values[i] + s * row, row);
-      }
-      std::memcpy(page + 2 * kPagePositions * row, keys[i] + kPagePositions * row, scales);
-      std::memcpy(page + 2 * kPagePositions * row + scales, values[i] + kPagePositions * row, scales);
-      pointers_.back() = page;
-    }
-  }
-  const uint8_t* const* pointers() const { return pointers_.data(); }
-
- private:
-  std::vector<std::unique_ptr<GuardedArray<uint8_t>>> pages_;
-  std::vector<const uint8_t*> pointers_;
-};
-
 /// Runs queries [from, from + n); everything is guarded.
 Output run(const KernelTable& table, const Listed& listed, uint32_t from, uint32_t n) {
   const uint32_t head_dim = listed.head_dim, n_selected = static_cast<uint32_t>(listed.selected.size());
@@ -204,9 +176,9 @@ Output run(const KernelTable& table, const Listed& listed, uint32_t from, uint32
   GuardedArray<float> acc(uint64_t{n} * head_dim, Guard::kAfter);
   std::fill_n(scores.data(), scores.size(), std::nanf(""));
   std::fill_n(acc.data(), acc.size(), std::nanf(""));
-  const RowPages rows(listed);
+  const std::vector<const uint8_t*> keys = listed.keys.pointers(), values = listed.values.pointers();
   table.lookup.refine[static_cast<size_t>(listed.type)]({head_dim, n, pointers.data(), n_selected, selected.data(),
-                                                         rows.pointers(), scores.data(), stride, max.data(),
+                                                         keys.data(), values.data(), scores.data(), stride, max.data(),
                                                          sum.data(), acc.data()});
   return {{max.data(), max.data() + n}, {sum.data(), sum.data() + n}, {acc.data(), acc.data() + acc.size()}};
 }

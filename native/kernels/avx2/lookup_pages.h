@@ -11,10 +11,10 @@ namespace {
 /// Asks for the page that is read a few pages after `page`: pages lie anywhere and are short, so that hardware
 /// prefetchers do not get far, and a page is scored sooner than memory answers.
 inline void fetch_ahead(const uint8_t* const* pages, uint32_t page, uint32_t n_pages, uint64_t page_bytes) {
-  constexpr uint32_t kAhead = 8;
+  constexpr uint32_t kAhead = 4;
   if (n_pages - page <= kAhead) return;
   for (uint64_t i = 0; i < page_bytes; i += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(pages[page + kAhead] + i), _MM_HINT_T2);
+    _mm_prefetch(reinterpret_cast<const char*>(pages[page + kAhead] + i), _MM_HINT_T0);
   }
 }
 

@@ -24,8 +24,9 @@ struct ListedValues {
   uint32_t begin, end;
 };
 
-/// acc[i][dim..] += Σ weight · v, ascending, for D vectors of dimensions, all in one block of scales.
-template <typename Lanes, int Q, int D, typename Pages>
+/// acc[i][dim..] += Σ weight · v, ascending, for D vectors of dimensions, all in one block of scales. kFetch: fetches
+/// these dimensions of later entries.
+template <typename Lanes, int Q, int D, bool kFetch, typename Pages>
 void add_listed(const ListedValues<Pages>& values, uint32_t dim, float* acc) {
   constexpr uint32_t kWidth = Lanes::kWidth;
   const ListedRows<Pages>& rows = values.rows;
@@ -36,12 +37,17 @@ void add_listed(const ListedValues<Pages>& values, uint32_t dim, float* acc) {
     for (int j = 0; j < D; ++j) sums[i][j] = Lanes::load(acc + i * rows.head_dim + dim + kWidth * j);
   }
   for (uint32_t entry = values.begin; entry < values.end; ++entry) {
-    const auto* row = rows.value(rows.listed[entry]) + dim;
+    if constexpr (kFetch) {
+      const auto* ahead = rows.row(rows.position(entry + kFetchAhead)) + dim;
+#pragma GCC unroll 8
+      for (uint32_t j = 0; j < D * kWidth; j += 64 / sizeof(*ahead)) fetch_line(ahead + j);
+    }
+    const auto* row = rows.row(rows.listed[entry]) + dim;
     const float* weights = values.weights + entry;
     const auto weight = [&](int i) { return Lanes::set(weights[static_cast<uint64_t>(i) * values.stride]); };
     const auto value = [&](int j) { return Lanes::widen(row + kWidth * j); };
     if constexpr (Pages::kScaled) {
-      const auto scale = Lanes::widen_one(rows.value_scales(rows.listed[entry]) + dim / kBlock * kBlock);
+      const auto scale = Lanes::widen_one(rows.scales(rows.listed[entry]) + dim / kBlock * kBlock);
       add_products<Lanes, Q, D>(sums, [&](int i) { return Lanes::multiply(weight(i), scale); }, value);
     } else {
       add_products<Lanes, Q, D>(sums, weight, value);
@@ -55,7 +61,7 @@ void add_listed(const ListedValues<Pages>& values, uint32_t dim, float* acc) {
 }
 
 /// All dimensions of Q queries.
-template <typename Lanes, int Q, typename Pages>
+template <typename Lanes, int Q, bool kFetch, typename Pages>
 void add_dimensions(const ListedValues<Pages>& values, float* acc) {
   constexpr uint32_t kWidth = Lanes::kWidth;
   // Vectors of dimensions that fill the registers, but not past a block's scale.
@@ -64,8 +70,8 @@ void add_dimensions(const ListedValues<Pages>& values, float* acc) {
   constexpr int D = Pages::kScaled && kInBlock < kRegisters ? kInBlock : kRegisters;
   const uint32_t head_dim = values.rows.head_dim;
   uint32_t dim = 0;
-  for (; dim + kWidth * D <= head_dim; dim += kWidth * D) add_listed<Lanes, Q, D>(values, dim, acc);
-  for (; dim < head_dim; dim += 8) add_listed<typename Lanes::Eight, Q, 1>(values, dim, acc);
+  for (; dim + kWidth * D <= head_dim; dim += kWidth * D) add_listed<Lanes, Q, D, kFetch>(values, dim, acc);
+  for (; dim < head_dim; dim += 8) add_listed<typename Lanes::Eight, Q, 1, kFetch>(values, dim, acc);
 }
 
 template <typename Lanes, typename Pages>
@@ -73,7 +79,8 @@ class Refine {
  public:
   explicit Refine(const LookupRefineArgs& args)
       : args_(args),
-        rows_{args.rows, args.selected, args.n_selected, args.head_dim} {}
+        keys_{args.key_rows, args.selected, args.n_selected, args.head_dim},
+        values_{args.v_pages, args.selected, args.n_selected, args.head_dim} {}
 
   void run() {
     clear(0, args_.n_queries);
@@ -102,33 +109,35 @@ class Refine {
 
   /// The last entry fills up the last eight: the scratch has room for their scores, which nobody reads.
   void score() {
-    for (uint32_t entry = 0; entry < kFetchAhead; ++entry) rows_.fetch(rows_.position(entry));
+    for (uint32_t entry = 0; entry < kFetchAhead; ++entry) keys_.fetch(keys_.position(entry));
     for (uint32_t entry = 0; entry < args_.n_selected; entry += 8) {
       uint32_t listed[8];
       for (uint32_t k = 0; k < 8; ++k) {
-        listed[k] = rows_.position(entry + k);
-        rows_.fetch(rows_.position(entry + k + kFetchAhead));
+        listed[k] = keys_.position(entry + k);
+        keys_.fetch(keys_.position(entry + k + kFetchAhead));
       }
       for_blocks<kBlockQueries>(args_.n_queries, [&](auto count, uint32_t from) {
         constexpr int Q = count.kValue, K = Q == 1 ? 8 : Q <= 3 ? 4 : 2;
-        score_eight<Q, K>(args_.queries + from, rows_, listed, scores(from) + entry, args_.score_stride);
+        score_eight<Q, K>(args_.queries + from, keys_, listed, scores(from) + entry, args_.score_stride);
       });
     }
+    for (uint32_t entry = 0; entry < kFetchAhead; ++entry) values_.fetch(values_.position(entry));
   }
 
   void add() {
     for (uint32_t begin = 0; begin < args_.n_selected; begin += kValueEntries) {
       const uint32_t rest = args_.n_selected - begin, end = begin + (rest < kValueEntries ? rest : kValueEntries);
       for_blocks<kBlockQueries>(args_.n_queries, [&](auto count, uint32_t from) {
-        const ListedValues<Pages> values = {rows_, scores(from), args_.score_stride, begin, end};
+        const ListedValues<Pages> values = {values_, scores(from), args_.score_stride, begin, end};
         float* acc = args_.acc_out + uint64_t{from} * args_.head_dim;
-        add_dimensions<Lanes, count.kValue>(values, acc);
+        from == 0 ? add_dimensions<Lanes, count.kValue, true>(values, acc)
+                  : add_dimensions<Lanes, count.kValue, false>(values, acc);
       });
     }
   }
 
   const LookupRefineArgs& args_;
-  ListedRows<Pages> rows_;
+  ListedRows<Pages> keys_, values_;
 };
 
 template <typename Lanes, typename Pages>

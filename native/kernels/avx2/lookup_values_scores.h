@@ -18,34 +18,26 @@ namespace {
 constexpr uint32_t kFetchAhead = 32;
 inline void fetch_line(const void* line) { __builtin_prefetch(line, 0, 1); }
 
-/// The rows of listed positions, in pages of rows.
+/// The rows of listed positions in pages of keys or values.
 template <typename Pages>
 struct ListedRows {
   using Element = typename Pages::Element;
 
-  const Element* key(uint32_t p) const {
-    return reinterpret_cast<const Element*>(pages[p / kPagePositions]) + uint64_t{p % kPagePositions} * 2 * head_dim;
+  const Element* row(uint32_t p) const {
+    return reinterpret_cast<const Element*>(pages[p / kPagePositions]) + uint64_t{p % kPagePositions} * head_dim;
   }
-  const Element* value(uint32_t p) const { return key(p) + head_dim; }
-  /// The scale of a key's first 32 dimensions; those of the next are kPagePositions further.
-  const uint16_t* key_scales(uint32_t p) const {
-    const uint8_t* end = pages[p / kPagePositions] + uint64_t{2} * head_dim * kPagePositions;
+  /// The scale of a position's first 32 dimensions; those of the next are kPagePositions further.
+  const uint16_t* scales(uint32_t p) const {
+    const uint8_t* end = pages[p / kPagePositions] + uint64_t{head_dim} * kPagePositions;
     return reinterpret_cast<const uint16_t*>(end) + p % kPagePositions;
   }
-  const uint16_t* value_scales(uint32_t p) const {
-    return key_scales(p) + uint64_t{(head_dim + kBlock - 1) / kBlock} * kPagePositions;
-  }
-  /// A position's key and value, and their scales.
   void fetch(uint32_t p) const {
-    const auto* begin = reinterpret_cast<const char*>(key(p));
-    const char* end = begin + uint64_t{2} * head_dim * sizeof(Element);
+    const auto* begin = reinterpret_cast<const char*>(row(p));
+    const char* end = begin + head_dim * sizeof(Element);
     for (const char* line = begin; line < end; line += 64) fetch_line(line);
-    if (uint64_t{2} * head_dim * sizeof(Element) % 64 != 0) fetch_line(end - 1);
+    if (head_dim * sizeof(Element) % 64 != 0) fetch_line(end - 1);
     if constexpr (Pages::kScaled) {
-      for (uint32_t d = 0; d < head_dim; d += kBlock) {
-        fetch_line(key_scales(p) + d);
-        fetch_line(value_scales(p) + d);
-      }
+      for (uint32_t d = 0; d < head_dim; d += kBlock) fetch_line(scales(p) + d);
     }
   }
 
@@ -83,7 +75,7 @@ LUTRA_TILE_INLINE void add_keys(const float* const* queries, const ListedRows<Pa
   const float* block[Q];
   __m256 sums[Q][K];
 #pragma GCC unroll 8
-  for (int k = 0; k < K; ++k) rows[k] = keys.key(listed[k]);
+  for (int k = 0; k < K; ++k) rows[k] = keys.row(listed[k]);
 #pragma GCC unroll 8
   for (int i = 0; i < Q; ++i) {
     block[i] = queries[i];
@@ -97,7 +89,7 @@ LUTRA_TILE_INLINE void add_keys(const float* const* queries, const ListedRows<Pa
     for (uint32_t begin = 0; begin < keys.head_dim; begin += kBlock) {
       __m256 scales[K];
 #pragma GCC unroll 8
-      for (int k = 0; k < K; ++k) scales[k] = Lanes8::widen_one(keys.key_scales(listed[k]) + begin);
+      for (int k = 0; k < K; ++k) scales[k] = Lanes8::widen_one(keys.scales(listed[k]) + begin);
       const uint32_t end = keys.head_dim - begin < kBlock ? keys.head_dim : begin + kBlock;
       for (uint32_t d = begin; d < end; d += 8) {
         add(d, [&](int k) { return Lanes8::multiply(Lanes8::widen(rows[k] + d), scales[k]); });

@@ -15,60 +15,54 @@ struct Eight {
   float32x4_t low, high;
 };
 
-/// A listed position: eight dimensions from d of its key (part 0) or value (part 1) as floats, and the factor they have
-/// in common.
+/// A position's row in a page: eight dimensions from d as floats, and the factor they have in common.
 struct HalfRow {
   static constexpr bool kScaled = false;
 
-  HalfRow(const LookupRefineArgs& args, uint32_t position)
-      : row(halves_of(args.rows[position / kPagePositions]) + uint64_t{2} * (position % kPagePositions) * args.head_dim),
-        dims(args.head_dim) {}
-  Eight at(uint32_t part, uint32_t d) const {
-    return {load_f16(row + part * dims + d), load_f16(row + part * dims + d + 4)};
-  }
-  float scale(uint32_t, uint32_t) const { return 1.0f; }
+  HalfRow(const uint8_t* const* pages, uint32_t position, uint32_t head_dim)
+      : row(halves_of(pages[position / kPagePositions]) + uint64_t{position % kPagePositions} * head_dim) {}
+  Eight at(uint32_t d) const { return {load_f16(row + d), load_f16(row + d + 4)}; }
+  float scale(uint32_t) const { return 1.0f; }
 
   const uint16_t* row;
-  uint32_t dims;
 };
 
 struct ByteRow {
   static constexpr bool kScaled = true;
 
-  ByteRow(const LookupRefineArgs& args, uint32_t position) : dims(args.head_dim) {
-    const uint8_t* page = args.rows[position / kPagePositions];
+  ByteRow(const uint8_t* const* pages, uint32_t position, uint32_t head_dim) {
+    const uint8_t* page = pages[position / kPagePositions];
     const uint32_t slot = position % kPagePositions;
-    row = reinterpret_cast<const int8_t*>(page) + uint64_t{2} * slot * dims;
-    scales = halves_of(page + uint64_t{2} * dims * kPagePositions) + slot;
+    row = reinterpret_cast<const int8_t*>(page) + uint64_t{slot} * head_dim;
+    scales = halves_of(page + uint64_t{head_dim} * kPagePositions) + slot;
   }
-  Eight at(uint32_t part, uint32_t d) const {
-    const int16x8_t codes = vmovl_s8(vld1_s8(row + part * dims + d));
+  Eight at(uint32_t d) const {
+    const int16x8_t codes = vmovl_s8(vld1_s8(row + d));
     return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(codes))), vcvtq_f32_s32(vmovl_high_s16(codes))};
   }
-  float scale(uint32_t part, uint32_t d) const {
-    const uint32_t block = part * ((dims + kBlock - 1) / kBlock) + d / kBlock;
-    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(scales[block * kPagePositions]))), 0);
+  float scale(uint32_t d) const {
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(scales[d / kBlock * kPagePositions]))), 0);
   }
 
   const int8_t* row;
   const uint16_t* scales;
-  uint32_t dims;
 };
 
 /// scores[i · stride + k] of Q queries and two listed keys.
 template <int Q, typename Row>
 void score_pair(const LookupRefineArgs& args, uint32_t from, uint32_t entry) {
   const uint32_t n = args.n_selected, pair[2] = {entry, entry + 1 < n ? entry + 1 : entry};
-  const Row rows[2] = {{args, args.selected[pair[0]]}, {args, args.selected[pair[1]]}};
+  const Row rows[2] = {{args.key_rows, args.selected[pair[0]], args.head_dim},
+                       {args.key_rows, args.selected[pair[1]], args.head_dim}};
   Eight sums[Q][2];
 #pragma GCC unroll 8
   for (int i = 0; i < 2 * Q; ++i) sums[i / 2][i % 2] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
   for (uint32_t d = 0; d < args.head_dim; d += 8) {
 #pragma GCC unroll 2
     for (int k = 0; k < 2; ++k) {
-      Eight key = rows[k].at(0, d);
+      Eight key = rows[k].at(d);
       if constexpr (Row::kScaled) {
-        const float scale = rows[k].scale(0, d);
+        const float scale = rows[k].scale(d);
         key = {vmulq_n_f32(key.low, scale), vmulq_n_f32(key.high, scale)};
       }
 #pragma GCC unroll 4
@@ -95,11 +89,11 @@ void add_values(const LookupRefineArgs& args, uint32_t from, uint32_t dim) {
 #pragma GCC unroll 16
   for (int i = 0; i < Q * E; ++i) sums[i / E][i % E] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
   for (uint32_t entry = 0; entry < args.n_selected; ++entry) {
-    const Row row(args, args.selected[entry]);
-    const float scale = row.scale(1, dim);
+    const Row row(args.v_pages, args.selected[entry], args.head_dim);
+    const float scale = row.scale(dim);
     Eight value[E];
 #pragma GCC unroll 4
-    for (int e = 0; e < E; ++e) value[e] = row.at(1, dim + 8 * e);
+    for (int e = 0; e < E; ++e) value[e] = row.at(dim + 8 * e);
 #pragma GCC unroll 4
     for (int i = 0; i < Q; ++i) {
       float weight = weights[i * args.score_stride + entry];
