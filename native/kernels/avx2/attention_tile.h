@@ -11,12 +11,16 @@
 
 #include <immintrin.h>
 
-#include <type_traits>
-
 #include "kernels/avx2/attention_values.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
+
+/// Whether a tile's scores are given.
+template <typename Args>
+constexpr bool kHasScores = false;
+template <>
+constexpr bool kHasScores<LookupTileArgs> = true;
 
 /// The tile of one call, scored from keys or, of LookupTileArgs, from tables. A call of one block (decode) finds K and
 /// V in memory and fetches them a page ahead, which hardware prefetchers do not; with more blocks, later ones find them
@@ -45,7 +49,7 @@ class Tile {
       Lanes::Eight::store(args_.acc_out + d, Lanes::Eight::zero());
     }
     const bool one_block = args_.n_queries <= kMaxBlock;
-    if constexpr (std::is_same_v<Args, LookupTileArgs>) {
+    if constexpr (kHasScores<Args>) {
       look_up();
     } else {
       one_block ? score<true>() : score<false>();

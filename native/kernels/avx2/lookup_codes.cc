@@ -3,7 +3,7 @@
 
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vector_math.h"
-#include "kernels/scalar/lookup_scale.h"
+#include "kernels/lookup_scale.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
@@ -91,8 +91,8 @@ float min_lane(__m256 v) {
 class Products {
  public:
   /// Which zero a minimum is, where there are both, is not seen: it is added to others and taken off before rounding.
-  scalar::TableSpans fill(const LookupTablesArgs& args) {
-    scalar::TableSpans spans;
+  TableSpans fill(const LookupTablesArgs& args) {
+    TableSpans spans;
     __m256i largest = _mm256_setzero_si256();  // magnitude, as an integer: a NaN is above all
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
     for (uint32_t s = 0; s < args.n_subs; ++s) {
@@ -131,7 +131,7 @@ class Products {
 
 void tables(const LookupTablesArgs& args) noexcept {
   Products products;
-  const __m256 scale = _mm256_set1_ps(scalar::table_scale(args, products.fill(args)));
+  const __m256 scale = _mm256_set1_ps(table_scale(args, products.fill(args)));
   const __m256i levels = _mm256_set1_epi32(static_cast<int>(args.levels));
   for (uint32_t s = 0; s < args.n_subs; ++s) {
     _mm_store_si128(reinterpret_cast<__m128i*>(args.tables + uint64_t{s} * kCentroids),

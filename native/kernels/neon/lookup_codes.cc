@@ -1,8 +1,8 @@
 // NEON codes of keys and tables of queries; bit-equal to scalar/lookup_scan.cc.
 #include <arm_neon.h>
 
+#include "kernels/lookup_scale.h"
 #include "kernels/neon/neon.h"
-#include "kernels/scalar/lookup_scale.h"
 
 namespace lutra::kernels::neon {
 namespace {
@@ -78,8 +78,8 @@ void encode(const LookupEncodeArgs& args) noexcept {
 class Products {
  public:
   /// Which zero a minimum is, where there are both, is not seen: it is added to others and taken off before rounding.
-  scalar::TableSpans fill(const LookupTablesArgs& args) {
-    scalar::TableSpans spans;
+  TableSpans fill(const LookupTablesArgs& args) {
+    TableSpans spans;
     uint32x4_t infinite = vdupq_n_u32(0);
     for (uint32_t s = 0; s < args.n_subs; ++s) {
       const float* query = args.query + uint64_t{s} * args.d_sub;
@@ -120,7 +120,7 @@ class Products {
 
 void tables(const LookupTablesArgs& args) noexcept {
   Products products;
-  const float scale = scalar::table_scale(args, products.fill(args));
+  const float scale = table_scale(args, products.fill(args));
   for (uint32_t s = 0; s < args.n_subs; ++s) {
     vst1q_u8(args.tables + uint64_t{s} * kCentroids, products.bytes(s, scale, args.levels));
   }

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/scalar/lookup_scale.h"
+#include "kernels/lookup_scale.h"
 #include "kernels/scalar/scalar.h"
 
 namespace lutra::kernels::scalar {

@@ -4,7 +4,7 @@
 
 #include "kernels/lookup_args.h"
 
-namespace lutra::kernels::scalar {
+namespace lutra::kernels {
 namespace {
 
 /// What a query's products come to: the largest span of a row, and the sums over rows of spans and minima.
@@ -36,4 +36,4 @@ inline float table_scale(const LookupTablesArgs& args, const TableSpans& spans) 
 }
 
 }  // namespace
-}  // namespace lutra::kernels::scalar
+}  // namespace lutra::kernels
