@@ -30,8 +30,7 @@ base::Result<KeyCodes> KeyCodes::create(const KvShape& shape, std::span<const ui
   for (const uint8_t layer : coded) made.places_.push_back(layer != 0 ? static_cast<int32_t>(made.n_layers_++) : -1);
   made.code_bytes_ = code_bytes;
   made.row_bytes_ = kernels::kv_page_bytes(shape.type, shape.head_dim);
-  const uint64_t tiles = (uint64_t{shape.n_pages} + kernels::kTilePages - 1) / kernels::kTilePages;
-  const CheckedSize blocks = CheckedSize(tiles * kernels::kTilePages) * made.n_layers_ * shape.n_kv_heads;
+  const CheckedSize blocks = CheckedSize(shape.n_pages) * made.n_layers_ * shape.n_kv_heads;
   const CheckedSize codes = blocks * made.code_bytes_, rows = blocks * made.row_bytes_;
   if (codes.valid() && rows.valid()) {
     made.codes_ = base::AlignedBuffer(codes.value());

@@ -37,11 +37,10 @@ class KeyCodes {
   }
 
  private:
-  /// [page / kTilePages][layer][head][page % kTilePages]: a scan reads neighbouring pages of one head.
+  /// [layer][head][page]: a scan reads the pages of one head, which streams where they are neighbours.
   uint64_t block(uint32_t layer, uint32_t page, uint32_t head) const {
     const uint64_t place = static_cast<uint64_t>(places_[layer]);
-    const uint64_t group = (page / kernels::kTilePages * n_layers_ + place) * shape_.n_kv_heads + head;
-    return group * kernels::kTilePages + page % kernels::kTilePages;
+    return (place * shape_.n_kv_heads + head) * shape_.n_pages + page;
   }
 
   KvShape shape_{};
