@@ -70,9 +70,14 @@ t.test("stop strings, token limits and penalties see tokens one by one", async (
 
 t.test("pages that run out: branches are left out, sequences make room, answers stay", async (t) => {
   const prompts = Array.from({ length: 12 }, (_, i) => pattern(20 + 5 * i, 4 + (i % 3)));
-  const { metrics } = await compare(prompts, () => ({ ...greedy, maxTokens: 40 }), { kvCacheTokens: 160 });
-  t.ok(metrics.preemptions > 0);
-  t.equal(metrics.freePages, metrics.pages);
+  // Whether two requests meet is up to the threads; on a busy machine one may end before the next has come.
+  let preemptions = 0;
+  for (let round = 0; round < 20 && preemptions === 0; round++) {
+    const { metrics } = await compare(prompts, () => ({ ...greedy, maxTokens: 40 }), { kvCacheTokens: 160 });
+    t.equal(metrics.freePages, metrics.pages);
+    preemptions += metrics.preemptions;
+  }
+  t.ok(preemptions > 0);
 });
 
 t.test("aborted in the middle of verification", async (t) => {
