@@ -34,7 +34,9 @@ class GuardedArray {
   T* data() { return data_; }
   T& operator[](size_t i) { return data_[i]; }
   size_t size() const { return count_; }
-  void copy_from(const T* source) { std::memcpy(data_, source, count_ * sizeof(T)); }
+  void copy_from(const T* source) {
+    if (count_ > 0) std::memcpy(data_, source, count_ * sizeof(T));
+  }
 
  private:
   size_t count_;
