@@ -31,6 +31,9 @@ struct AttentionInput {
   float* out;  ///< [rows][n_heads · head_dim]
 };
 
+/// Elements of a head, at most: what the attention kernels take (checked when the model is read).
+constexpr uint32_t kMaxHeadDim = 512;
+
 /// Rows of a step up to which tiles are spread over threads (few rows, many keys); beyond, rows are.
 constexpr uint32_t kMaxTiledRows = 16;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "attention/key_encoder.h"
@@ -16,6 +15,9 @@ namespace {
 
 constexpr uint32_t kRounds = 16;
 constexpr uint32_t kMostPages = 128;  // of samples a head: 4,096 keys, 256 a centroid
+
+// Complete pages after the first.
+uint32_t sampled_pages(const TrainingInput& input) { return input.positions / kPagePositions - 1; }
 
 // SplitMix64 (Steele et al. 2014): every seed gives a good sequence.
 class Random {
@@ -63,9 +65,8 @@ class HeadTrainer {
   }
 
   void read_samples(uint32_t layer, uint32_t head, Random& random) {
-    const uint32_t full = input_.positions / kPagePositions;
     for (size_t i = 0; i < work_.samples.size(); ++i) {
-      const auto page = static_cast<uint32_t>(1 + i % (full - 1));
+      const auto page = static_cast<uint32_t>(1 + i % sampled_pages(input_));
       read_page_keys(kernels_, cache_.shape().type, cache_.keys(layer, static_cast<uint32_t>(input_.pages[page]), head),
                      books_.dims(), {}, work_.samples[i]);
       if (input_.spread) turn(work_.samples[i], page, random);
@@ -203,10 +204,9 @@ base::Status train_codebooks(base::ThreadTeam& team, const kernels::KernelTable&
     return {"INVALID_OPTION",
             "pages: expected pages below " + std::to_string(cache.shape().n_pages) + ", got " + std::to_string(page)};
   }
-  const uint32_t full = input.positions / kPagePositions - 1;
   Workspace blank;
   // Spread out, a key can be used more than once, each time at another position.
-  blank.samples.resize(input.spread ? kMostPages : std::min(kMostPages, full));
+  blank.samples.resize(input.spread ? kMostPages : std::min(kMostPages, sampled_pages(input)));
   blank.codes.resize(16ull * shape.n_subs());
   blank.sums.resize(uint64_t{kCentroids} * shape.head_dim);
   blank.counts.resize(uint64_t{kCentroids} * shape.n_subs());

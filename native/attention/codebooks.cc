@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "attention/attention.h"
 #include "base/checked_size.h"
 #include "kernels/kernels.h"
 
@@ -18,7 +19,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x3142434c;  // "LCB1"
 constexpr uint32_t kHeaderWords = 6;     // magic, then CodebookShape
-constexpr uint32_t kMaxLayers = 4096, kMaxHeads = 4096, kMaxHeadDim = 512;
+constexpr uint32_t kMaxLayers = 4096, kMaxHeads = 4096;
 
 Status bad(const std::string& what) { return {"INVALID_OPTION", "codebooks: " + what}; }
 

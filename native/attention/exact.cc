@@ -14,7 +14,6 @@ using kernels::kTilePages;
 using kernels::kTilePositions;
 using kernels::kTileQueries;
 
-constexpr uint32_t kMaxHeadDim = 512;
 constexpr uint32_t kRowsPerBlock = 16;
 // Query heads a K/V head, at most (checked when the model is read).
 constexpr uint32_t kMaxGroup = 64;

@@ -8,7 +8,7 @@ using kernels::kPagePositions;
 
 void read_page_keys(const kernels::KernelTable& kernels, cache::KvType type, const uint8_t* page,
                     std::span<const uint32_t> dims, std::span<const uint32_t> outliers, PageKeys& keys) {
-  alignas(64) float unpacked[PageKeys::kMaxHeadDim * kPagePositions];
+  alignas(64) float unpacked[kMaxHeadDim * kPagePositions];
   kernels.lookup.unpack_keys[static_cast<size_t>(type)](page, static_cast<uint32_t>(dims.size()), unpacked);
   for (size_t o = 0; o < outliers.size(); ++o) {
     float* row = unpacked + uint64_t{outliers[o]} * kPagePositions;

@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "attention/attention.h"
 #include "attention/codebooks.h"
 #include "cache/key_codes.h"
 #include "cache/kv_cache.h"
@@ -12,7 +13,6 @@ namespace lutra::attention {
 
 /// One page's keys of one K/V head, as floats, in the order of sub-vectors and of outliers.
 struct PageKeys {
-  static constexpr uint32_t kMaxHeadDim = 512;
   alignas(64) float places[kMaxHeadDim * kernels::kPagePositions];              ///< [head_dim][32]
   alignas(64) float outliers[kernels::kMaxOutliers * kernels::kPagePositions];  ///< [n_outliers][32]
 };

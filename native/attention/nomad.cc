@@ -19,13 +19,19 @@ using kernels::kTilePositions;
 
 constexpr uint32_t kScanPages = 64;
 constexpr float kBinWidth = 0.25f;  // nats
-constexpr uint32_t kMaxHeadDim = 512;
 
 // Query heads that share a K/V head and the keys they choose.
 struct Group {
   uint32_t kv_head;
   uint32_t head_begin;
   uint32_t n;
+};
+
+// What a kernel gives for the queries of a group.
+struct GroupResults {
+  float max[kLookupQueries];
+  float sum[kLookupQueries];
+  alignas(64) float acc[kLookupQueries * kMaxHeadDim];  ///< [n][head_dim]
 };
 
 class NomadAttention {
@@ -44,7 +50,6 @@ class NomadAttention {
     uint32_t most = 0;
     for (const CodedRow& row : input.rows) most = std::max(most, coded_end(row));
     scratch_ = NomadScratch(shape_, attention_.n_heads, most, scratch);
-    range_pages_ = options.mode == NomadMode::kPure ? kTilePages : kReadPages;
   }
 
   void run() {
@@ -57,8 +62,15 @@ class NomadAttention {
  private:
   uint32_t position(const CodedRow& row) const { return static_cast<uint32_t>(attention_.positions[row.row]); }
   uint32_t coded_end(const CodedRow& row) const { return coded_pages(position(row)); }
+  uint32_t page_id(uint32_t r, uint32_t page) const { return static_cast<uint32_t>(rows_[r].page_table[page]); }
   uint32_t n_groups() const { return shape_.n_kv_heads * groups_per_head_; }
+  // Ranges of `pages` pages from the first coded one up to `end`.
   uint32_t n_ranges(uint32_t end, uint32_t pages) const { return (end - 1 + pages - 1) / pages; }
+  bool is_pure() const { return options_.mode == NomadMode::kPure; }
+  // Ranges of codes that are read at a time: tiles of all positions, or ranges of chosen keys.
+  uint32_t read_ranges(uint32_t end) const {
+    return is_pure() ? (end + kTilePages - 1) / kTilePages : n_ranges(end, kReadPages);
+  }
   Group group_at(uint32_t i) const {
     const uint32_t kv_head = i / groups_per_head_, first = i % groups_per_head_ * kLookupQueries;
     return {kv_head, kv_head * group_ + first, std::min(kLookupQueries, group_ - first)};
@@ -86,7 +98,6 @@ class NomadAttention {
   CodebookShape shape_;
   uint32_t group_;
   uint32_t groups_per_head_;
-  uint32_t range_pages_;
   NomadScratch scratch_;
   std::span<const CodedRow> rows_;
 };
@@ -141,7 +152,7 @@ void NomadAttention::scan(uint32_t r, const Group& group, uint32_t range) {
   const uint8_t* table_of[kLookupQueries];
   const int16_t* weights_of[kLookupQueries];
   for (uint32_t page = begin; page < end; ++page) {
-    const auto id = static_cast<uint32_t>(rows_[r].page_table[page]);
+    const uint32_t id = page_id(r, page);
     codes[page - begin] = input_.codes->codes(attention_.layer, id, group.kv_head);
   }
   for (uint32_t i = 0; i < group.n; ++i) {
@@ -180,12 +191,11 @@ void NomadAttention::attend_exactly(uint32_t r, const Group& group) {
     std::fill_n(end, group.n, parts[part].last);
     for (uint32_t page = std::max(begin, parts[part].first) / kPagePositions;
          page * kPagePositions < std::min(begin + kTilePositions, parts[part].last); ++page) {
-      const auto id = static_cast<uint32_t>(rows_[r].page_table[page]);
+      const uint32_t id = page_id(r, page);
       k_pages[page % kTilePages] = cache_.keys(attention_.layer, id, group.kv_head);
       v_pages[page % kTilePages] = cache_.values(attention_.layer, id, group.kv_head);
     }
-    float max[kLookupQueries], sum[kLookupQueries];
-    alignas(64) float acc[kLookupQueries * kMaxHeadDim];
+    GroupResults results;
     kernels_.attention_tile[cache_.type_index()]({.head_dim = shape_.head_dim,
                                                   .n_queries = group.n,
                                                   .queries = queries,
@@ -194,11 +204,12 @@ void NomadAttention::attend_exactly(uint32_t r, const Group& group) {
                                                   .tile_begin = begin,
                                                   .k_pages = k_pages,
                                                   .v_pages = v_pages,
-                                                  .max_out = max,
-                                                  .sum_out = sum,
-                                                  .acc_out = acc});
+                                                  .max_out = results.max,
+                                                  .sum_out = results.sum,
+                                                  .acc_out = results.acc});
     for (uint32_t i = 0; i < group.n; ++i) {
-      scratch_.exact_part(r, group.head_begin + i, part).store(max[i], sum[i], acc + uint64_t{i} * shape_.head_dim);
+      scratch_.exact_part(r, group.head_begin + i, part)
+          .store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
     }
   }
 }
@@ -279,13 +290,12 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
   scratch_.chosen(r, group_index, range) = n_selected;
   const uint8_t *key_rows[kReadPages], *v_pages[kReadPages];
   for (uint32_t page = begin; page < end; ++page) {
-    const auto id = static_cast<uint32_t>(rows_[r].page_table[page]);
+    const uint32_t id = page_id(r, page);
     key_rows[page - begin] = input_.codes->key_rows(attention_.layer, id, group.kv_head);
     v_pages[page - begin] = cache_.values(attention_.layer, id, group.kv_head);
   }
   alignas(64) float scores[kLookupQueries * kReadPages * kPagePositions];
-  float max[kLookupQueries], sum[kLookupQueries];
-  alignas(64) float acc[kLookupQueries * kMaxHeadDim];
+  GroupResults results;
   kernels_.lookup.refine[cache_.type_index()]({.head_dim = shape_.head_dim,
                                                .n_queries = group.n,
                                                .queries = queries,
@@ -295,13 +305,13 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
                                                .v_pages = v_pages,
                                                .scores = scores,
                                                .score_stride = kReadPages * kPagePositions,
-                                               .max_out = max,
-                                               .sum_out = sum,
-                                               .acc_out = acc});
+                                               .max_out = results.max,
+                                               .sum_out = results.sum,
+                                               .acc_out = results.acc});
   for (uint32_t i = 0; i < group.n; ++i) {
     const uint32_t head = group.head_begin + i;
     const Partial out = scratch_.range_part(r, head, range);
-    out.store(max[i], sum[i], acc + uint64_t{i} * shape_.head_dim);
+    out.store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
     if (!options_.tail) continue;
     add_tail(kernels_, cache_.type_index(),
              {.head_dim = shape_.head_dim,
@@ -320,11 +330,11 @@ void NomadAttention::read_all(uint32_t r, const Group& group, uint32_t range) {
   const uint8_t* v_pages[kTilePages] = {};
   for (uint32_t page = std::max(tile_begin / kPagePositions, 1u);
        page < std::min(tile_begin / kPagePositions + kTilePages, coded_end(rows_[r])); ++page) {
-    const auto id = static_cast<uint32_t>(rows_[r].page_table[page]);
+    const uint32_t id = page_id(r, page);
     v_pages[page % kTilePages] = cache_.values(attention_.layer, id, group.kv_head);
   }
   const uint16_t* scores[kLookupQueries];
-  float steps[kLookupQueries], biases[kLookupQueries], max[kLookupQueries], sum[kLookupQueries];
+  float steps[kLookupQueries], biases[kLookupQueries];
   uint32_t first[kLookupQueries], end[kLookupQueries];
   for (uint32_t i = 0; i < group.n; ++i) {
     const HeadScores& head = scratch_.head(r, group.head_begin + i);
@@ -334,7 +344,7 @@ void NomadAttention::read_all(uint32_t r, const Group& group, uint32_t range) {
     first[i] = kPagePositions;
     end[i] = last;
   }
-  alignas(64) float acc[kLookupQueries * kMaxHeadDim];
+  GroupResults results;
   kernels_.lookup.tile[cache_.type_index()]({.head_dim = shape_.head_dim,
                                              .n_queries = group.n,
                                              .scores = scores,
@@ -344,19 +354,18 @@ void NomadAttention::read_all(uint32_t r, const Group& group, uint32_t range) {
                                              .last = end,
                                              .tile_begin = tile_begin,
                                              .v_pages = v_pages,
-                                             .max_out = max,
-                                             .sum_out = sum,
-                                             .acc_out = acc});
+                                             .max_out = results.max,
+                                             .sum_out = results.sum,
+                                             .acc_out = results.acc});
   for (uint32_t i = 0; i < group.n; ++i) {
-    scratch_.range_part(r, group.head_begin + i, range).store(max[i], sum[i], acc + uint64_t{i} * shape_.head_dim);
+    scratch_.range_part(r, group.head_begin + i, range)
+        .store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
   }
 }
 
 // Parts in ascending order of positions.
 void NomadAttention::finish(uint32_t r, uint32_t head) {
   const uint32_t end = coded_end(rows_[r]);
-  const bool pure = options_.mode == NomadMode::kPure;
-  const uint32_t ranges = pure ? (end + kTilePages - 1) / kTilePages : n_ranges(end, kReadPages);
   float* out = attention_.out + (static_cast<uint64_t>(rows_[r].row) * attention_.n_heads + head) * shape_.head_dim;
   float max = -INFINITY, sum = 0;
   std::fill_n(out, shape_.head_dim, 0.0f);
@@ -364,14 +373,13 @@ void NomadAttention::finish(uint32_t r, uint32_t head) {
     kernels_.attention_merge(&max, &sum, out, part.max(), part.sum(), part.acc(), shape_.head_dim);
   };
   add(scratch_.exact_part(r, head, 0));
-  for (uint32_t range = 0; range < ranges; ++range) add(scratch_.range_part(r, head, range));
+  for (uint32_t range = 0; range < read_ranges(end); ++range) add(scratch_.range_part(r, head, range));
   for (uint32_t part = 1; part < kExactParts; ++part) add(scratch_.exact_part(r, head, part));
   kernels_.scale(out, 1.0f / sum, shape_.head_dim);
 }
 
 void NomadAttention::run_rows() {
   const auto n_rows = static_cast<uint32_t>(rows_.size());
-  const bool pure = options_.mode == NomadMode::kPure;
   uint32_t end = 1;
   for (const CodedRow& row : rows_) end = std::max(end, coded_end(row));
   // One more than the scans: what is exact.
@@ -381,14 +389,14 @@ void NomadAttention::run_rows() {
     const Group group = group_at(chunk / scans % n_groups());
     chunk % scans + 1 == scans ? attend_exactly(r, group) : scan(r, group, chunk % scans);
   });
-  if (!pure) {
+  if (!is_pure()) {
     team_.parallel_for(n_rows * attention_.n_heads,
                        [&](uint32_t chunk, int) { choose(chunk / attention_.n_heads, chunk % attention_.n_heads); });
   }
-  const uint32_t ranges = pure ? (end + kTilePages - 1) / kTilePages : n_ranges(end, kReadPages);
+  const uint32_t ranges = read_ranges(end);
   team_.parallel_for(n_rows * n_groups() * ranges, [&](uint32_t chunk, int) {
     const uint32_t r = chunk / ranges / n_groups(), group = chunk / ranges % n_groups();
-    pure ? read_all(r, group_at(group), chunk % ranges) : read_chosen(r, group, chunk % ranges);
+    is_pure() ? read_all(r, group_at(group), chunk % ranges) : read_chosen(r, group, chunk % ranges);
   });
   for (uint32_t r = 0; r < n_rows; ++r) {
     for (uint32_t head = 0; head < attention_.n_heads; ++head) finish(r, head);
@@ -398,7 +406,7 @@ void NomadAttention::run_rows() {
 
 void NomadAttention::add_share(uint32_t r) {
   CodedShare& share = input_.shares[rows_[r].row];
-  if (options_.mode == NomadMode::kPure) {
+  if (is_pure()) {
     share.kept += 1;
     return;
   }
@@ -406,7 +414,7 @@ void NomadAttention::add_share(uint32_t r) {
   uint64_t chosen = 0;
   double dropped = 0;
   for (uint32_t group = 0; group < n_groups(); ++group) {
-    for (uint32_t range = 0; range < n_ranges(end, kReadPages); ++range) chosen += scratch_.chosen(r, group, range);
+    for (uint32_t range = 0; range < read_ranges(end); ++range) chosen += scratch_.chosen(r, group, range);
   }
   for (uint32_t head = 0; head < attention_.n_heads; ++head) dropped += scratch_.head(r, head).dropped;
   share.kept += static_cast<double>(chosen) / ((end - 1.0) * kPagePositions * n_groups());

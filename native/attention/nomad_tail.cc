@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attention/attention.h"
+
 namespace lutra::attention {
 
 using kernels::kPagePositions;
 
 namespace {
-
-constexpr uint32_t kMaxHeadDim = 512;
 
 /// Σ v over the 32 positions of a page: the weights are all exp(0).
 void sum_values(const kernels::KernelTable& kernels, size_t kv_type, uint32_t head_dim, const uint8_t* page,

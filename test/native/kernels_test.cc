@@ -12,13 +12,16 @@
 
 #include "check.h"
 #include "guarded_array.h"
+#include "kernel_fixture.h"
 #include "kernels/kernels.h"
 
 using lutra::base::Isa;
 using lutra::kernels::kernel_table;
 using lutra::kernels::KernelTable;
+using lutra_test::all_tables;
 using lutra_test::Guard;
 using lutra_test::GuardedArray;
+using lutra_test::same_bits;
 
 namespace {
 
@@ -26,25 +29,6 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 const KernelTable* scalar_table() { return kernel_table(Isa::kScalar); }
-
-std::vector<const KernelTable*> all_tables() {
-  std::vector<const KernelTable*> tables;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
-    if (const KernelTable* table = kernel_table(isa)) tables.push_back(table);
-  }
-  return tables;
-}
-
-bool same_bits(float a, float b) {
-  return (std::isnan(a) && std::isnan(b)) || std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
-}
-
-bool same_bits(const float* a, const float* b, size_t n) {
-  for (size_t i = 0; i < n; ++i) {
-    if (!same_bits(a[i], b[i])) return false;
-  }
-  return true;
-}
 
 /// Normal values with some of every awkward kind.
 std::vector<float> awkward_values(size_t n, uint32_t seed) {

@@ -9,22 +9,19 @@
 #include <vector>
 
 #include "check.h"
+#include "kernel_fixture.h"
 #include "kernels/kernels.h"
-#include "lookup_fixture.h"
 
 using namespace lutra::kernels;
 using lutra::base::Isa;
 using lutra_test::all_tables;
 using lutra_test::Array;
+using lutra_test::same_bits;
 
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr uint32_t kPage = kPagePositions;
-
-bool same_bits(float a, float b) {
-  return (std::isnan(a) && std::isnan(b)) || std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
-}
 
 using Floats = Array<float>;
 

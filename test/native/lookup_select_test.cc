@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "check.h"
+#include "kernel_fixture.h"
 #include "kernels/kernels.h"
-#include "lookup_fixture.h"
 
 using namespace lutra::kernels;
 using lutra_test::all_tables;

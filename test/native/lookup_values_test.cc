@@ -12,42 +12,23 @@
 
 #include "check.h"
 #include "guarded_array.h"
+#include "kernel_fixture.h"
 #include "kernels/kernels.h"
 
 using namespace lutra::kernels;
 using lutra::base::Isa;
+using lutra_test::all_tables;
 using lutra_test::Guard;
 using lutra_test::GuardedArray;
+using lutra_test::half_at;
+using lutra_test::half_value;
+using lutra_test::same_bits;
 
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr uint8_t kGarbage = 0x7e;  // as a half, 0x7e7e, it is a NaN
 constexpr KvType kTypes[] = {KvType::kF16, KvType::kQ8_0};
-
-std::vector<const KernelTable*> all_tables() {
-  std::vector<const KernelTable*> tables;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
-    if (const KernelTable* table = kernel_table(isa)) tables.push_back(table);
-  }
-  return tables;
-}
-
-bool same_bits(float a, float b) {
-  return (std::isnan(a) && std::isnan(b)) || std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
-}
-
-uint16_t half_at(const uint8_t* page, uint64_t i) {
-  uint16_t half;
-  std::memcpy(&half, page + 2 * i, sizeof half);
-  return half;
-}
-
-double half_value(uint16_t half) {
-  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(mantissa + 1024, exponent - 25);
-  return half & 0x8000 ? -magnitude : magnitude;
-}
 
 /// Position-major pages with guards; slots without a row hold NaN (f16) or a NaN scale (q8_0), pages without one are
 /// null.
