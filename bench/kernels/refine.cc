@@ -1,4 +1,4 @@
-// Cost of exact attention over listed positions (lookup.refine) against attention tiles over all of them, on one thread
+// Cost of attention over listed positions (lookup.refine) against exact attention tiles over all of them, on one thread
 // and one K/V head a call: cycles a listed position, cycles a position of the tiles, and the ratio of the two calls.
 //
 // `kept` percent of the positions are listed, at random: the worst that memory sees. `warm` repeats one head, `cold`
@@ -21,14 +21,14 @@ using kernels::kPagePositions;
 using kernels::kTilePositions;
 using kernels::KvType;
 
-/// Keys in both orders and values of some heads, random, pages in order.
+/// Keys and values of some heads, and the same in rows of 8 bits: random, pages in order.
 class Heads {
  public:
   Heads(KvType type, uint32_t head_dim, uint32_t n_positions, uint64_t wanted_bytes)
       : page_bytes_(kernels::kv_page_bytes(type, head_dim)),
         n_pages_(n_positions / kPagePositions),
         n_heads_(std::max<uint64_t>(1, wanted_bytes / (2 * page_bytes_ * n_pages_))),
-        memory_(3 * page_bytes_ * n_pages_ * n_heads_) {
+        memory_((2 * page_bytes_ + kernels::lookup_rows_bytes(head_dim)) * n_pages_ * n_heads_) {
     if (memory_.data() == nullptr) {
       std::fprintf(stderr, "no memory for %u positions\n", n_positions);
       std::exit(1);
@@ -37,14 +37,18 @@ class Heads {
     // Bytes that make finite halves below 1: speed does not depend on them.
     std::mt19937 random(1);
     for (uint64_t i = 0; i < memory_.size_bytes(); ++i) memory_.data()[i] = static_cast<uint8_t>(random() & 0x3B);
-    pages_.resize(3 * n_pages_ * n_heads_);
-    for (uint64_t i = 0; i < pages_.size(); ++i) pages_[i] = memory_.data() + i * page_bytes_;
+    const uint8_t* next = memory_.data();
+    for (uint64_t head = 0; head < n_heads_; ++head) {
+      for (const uint64_t bytes : {page_bytes_, page_bytes_, kernels::lookup_rows_bytes(head_dim)}) {
+        for (uint64_t page = 0; page < n_pages_; ++page, next += bytes) pages_.push_back(next);
+      }
+    }
   }
 
   uint64_t count() const { return n_heads_; }
   const uint8_t* const* keys(uint64_t head) const { return pages_.data() + 3 * head * n_pages_; }
-  const uint8_t* const* key_rows(uint64_t head) const { return keys(head) + n_pages_; }
-  const uint8_t* const* values(uint64_t head) const { return keys(head) + 2 * n_pages_; }
+  const uint8_t* const* values(uint64_t head) const { return keys(head) + n_pages_; }
+  const uint8_t* const* rows(uint64_t head) const { return keys(head) + 2 * n_pages_; }
 
  private:
   uint64_t page_bytes_, n_pages_, n_heads_;
@@ -76,8 +80,14 @@ class RefineBench {
     std::uniform_real_distribution<float> uniform(-0.5f, 0.5f);
     values_.resize(size_t{n_queries} * head_dim_);
     for (float& value : values_) value = uniform(random);
+    codes_.assign(values_.size(), 12345);
+    query_scales_.assign(n_queries, 1e-6f);
     queries_.clear();
-    for (uint32_t i = 0; i < n_queries; ++i) queries_.push_back(values_.data() + size_t{i} * head_dim_);
+    query_codes_.clear();
+    for (uint32_t i = 0; i < n_queries; ++i) {
+      queries_.push_back(values_.data() + size_t{i} * head_dim_);
+      query_codes_.push_back(codes_.data() + size_t{i} * head_dim_);
+    }
     listed_.resize(n_positions_);
     for (uint32_t p = 0; p < n_positions_; ++p) listed_[p] = p;
     std::shuffle(listed_.begin(), listed_.end(), random);
@@ -121,10 +131,10 @@ class RefineBench {
 
   void attend_listed(const Heads& heads, uint64_t head) {
     const size_t n = queries_.size();
-    table_.lookup.refine[static_cast<size_t>(type_)](
-        {head_dim_, static_cast<uint32_t>(n), queries_.data(), static_cast<uint32_t>(listed_.size()), listed_.data(),
-         heads.key_rows(head), heads.values(head), scores_.data(), (listed_.size() + 31) / 16 * 16, out_.data(),
-         out_.data() + n, out_.data() + 2 * n});
+    table_.lookup.refine({head_dim_, static_cast<uint32_t>(n), query_codes_.data(), query_scales_.data(),
+                          query_scales_.data(), static_cast<uint32_t>(listed_.size()), listed_.data(), heads.rows(head),
+                          scores_.data(), (listed_.size() + 31) / 16 * 16, out_.data(), out_.data() + n,
+                          out_.data() + 2 * n});
   }
 
   void attend_all(const Heads& heads, uint64_t head) {
@@ -149,8 +159,10 @@ class RefineBench {
   const kernels::KernelTable& table_;
   KvType type_;
   uint32_t head_dim_, n_positions_;
-  std::vector<float> values_, out_, scores_;
+  std::vector<float> values_, out_, scores_, query_scales_;
+  std::vector<int16_t> codes_;
   std::vector<const float*> queries_;
+  std::vector<const int16_t*> query_codes_;
   std::vector<uint32_t> listed_, first_, last_;
 };
 

@@ -218,6 +218,7 @@ base::Status train_codebooks(base::ThreadTeam& team, const kernels::KernelTable&
     HeadTrainer(kernels, cache, input, books, workspaces[static_cast<size_t>(member)])
         .train(layer, chunk % shape.n_kv_heads);
   });
+  books.update_ranges();
   return {};
 }
 

@@ -65,12 +65,36 @@ Codebooks::Codebooks(const CodebookShape& shape, std::vector<uint32_t> dims, std
   const uint64_t heads = uint64_t{n_coded} * shape.n_kv_heads;
   floats_.resize(heads * floats_per_head());
   outlier_dims_.resize(heads * shape.n_outliers);
+  ranges_.resize(heads * 2 * shape.head_dim);
+  update_ranges();
 }
 
 HeadCodebook Codebooks::head(uint32_t layer, uint32_t head) {
-  const uint64_t place = uint64_t{places_[layer]} * shape_.n_kv_heads + head;
-  float* floats = floats_.data() + place * floats_per_head();
-  return {floats, outlier_dims_.data() + place * shape_.n_outliers, floats + 16ull * shape_.head_dim};
+  const uint64_t at = place(layer, head);
+  float* floats = floats_.data() + at * floats_per_head();
+  return {floats, outlier_dims_.data() + at * shape_.n_outliers, floats + 16ull * shape_.head_dim};
+}
+
+void Codebooks::update_ranges() {
+  const uint64_t n_heads = ranges_.size() / (2 * shape_.head_dim);
+  for (uint64_t at = 0; at < n_heads; ++at) {
+    const float* centroids = floats_.data() + at * floats_per_head();
+    float* middles = ranges_.data() + at * 2 * shape_.head_dim;
+    float* reaches = middles + shape_.head_dim;
+    const auto set = [&](uint32_t dim, float least, float most) {
+      const float reach = 0.5f * (most - least);
+      middles[dim] = reach > 0 ? least + reach : 0.0f;
+      reaches[dim] = reach > 0 ? reach : 1.0f;
+    };
+    for (uint32_t place = 0; place < shape_.head_dim; ++place) {
+      const auto [least, most] = std::minmax_element(centroids + 16ull * place, centroids + 16ull * (place + 1));
+      set(dims_[place], *least, *most);
+    }
+    for (uint32_t o = 0; o < shape_.n_outliers; ++o) {
+      const float reach = 127.0f * std::fabs(centroids[16ull * shape_.head_dim + o]);
+      set(outlier_dims_[at * shape_.n_outliers + o], -reach, reach);
+    }
+  }
 }
 
 std::vector<uint8_t> Codebooks::bytes() const {
@@ -112,6 +136,8 @@ base::Result<Codebooks> Codebooks::parse(std::span<const uint8_t> bytes) {
   if (!std::all_of(made.outlier_dims_.begin(), made.outlier_dims_.end(), inside))
     return bad("an outlier is no dimension");
   if (!std::all_of(made.floats_.begin(), made.floats_.end(), finite)) return bad("a number is not finite");
+  made.update_ranges();
+  if (!std::all_of(made.ranges_.begin(), made.ranges_.end(), finite)) return bad("a range is not finite");
   return made;
 }
 

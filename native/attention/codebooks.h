@@ -25,6 +25,12 @@ struct CodebookShape {
   bool operator==(const CodebookShape&) const = default;
 };
 
+/// Where a head's keys lie, by dimension: middle ± reach is what its centroids span. 0 ± 1 where they span nothing.
+struct KeyRanges {
+  const float* middles;  ///< [head_dim]
+  const float* reaches;  ///< [head_dim], above 0
+};
+
 /// Of one layer and K/V head.
 struct HeadCodebook {
   float* centroids;        ///< [n_subs][d_sub][16]; 0 for outliers
@@ -44,8 +50,15 @@ class Codebooks {
   const std::vector<uint32_t>& dims() const { return dims_; }
   const std::vector<uint8_t>& coded() const { return coded_; }
   HeadCodebook head(uint32_t layer, uint32_t head);
+  KeyRanges ranges(uint32_t layer, uint32_t head) const {
+    const float* middles = ranges_.data() + place(layer, head) * 2 * shape_.head_dim;
+    return {middles, middles + shape_.head_dim};
+  }
+  /// To be called when what head() gave was written.
+  void update_ranges();
 
  private:
+  uint64_t place(uint32_t layer, uint32_t head) const { return uint64_t{places_[layer]} * shape_.n_kv_heads + head; }
   uint64_t floats_per_head() const { return 16ull * shape_.head_dim + shape_.n_outliers; }
 
   CodebookShape shape_;
@@ -54,6 +67,7 @@ class Codebooks {
   std::vector<uint32_t> places_;        ///< [n_layers] among the coded layers
   std::vector<float> floats_;           ///< [coded layers][n_kv_heads][centroids, outlier scales]
   std::vector<uint32_t> outlier_dims_;  ///< [coded layers][n_kv_heads][n_outliers]
+  std::vector<float> ranges_;           ///< [coded layers][n_kv_heads][middles, reaches]
 };
 
 }  // namespace lutra::attention

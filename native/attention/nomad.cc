@@ -34,6 +34,25 @@ struct GroupResults {
   alignas(64) float acc[kLookupQueries * kMaxHeadDim];  ///< [n][head_dim]
 };
 
+// Writes 16-bit codes of a query as rows of keys want it, each dimension times the reach of its range, with the scale
+// of the codes and what the middles come to. Of a query that is not finite: codes 0, scale NaN.
+void encode_query(const float* query, const KeyRanges& ranges, uint32_t head_dim, int16_t* codes, HeadScores& scores) {
+  float reached[kMaxHeadDim], largest = 0, bias = 0;
+  bool finite = true;
+  for (uint32_t d = 0; d < head_dim; ++d) {
+    reached[d] = query[d] * ranges.reaches[d];
+    bias += query[d] * ranges.middles[d];
+    largest = std::max(largest, std::fabs(reached[d]));
+    finite &= std::isfinite(reached[d]);
+  }
+  const float factor = finite && largest > 1e-30f ? 32767.0f / largest : 0.0f;
+  for (uint32_t d = 0; d < head_dim; ++d) {
+    codes[d] = factor == 0 ? int16_t{0} : static_cast<int16_t>(std::nearbyint(reached[d] * factor));
+  }
+  scores.query_scale = finite ? largest / 32767.0f : NAN;
+  scores.query_bias = bias;
+}
+
 class NomadAttention {
  public:
   NomadAttention(base::ThreadTeam& team, const kernels::KernelTable& kernels, cache::KvCache& cache,
@@ -218,6 +237,8 @@ void NomadAttention::attend_exactly(uint32_t r, const Group& group) {
 // bins are dropped while more than max_keep of the keys are left.
 void NomadAttention::choose(uint32_t r, uint32_t head) {
   HeadScores& scores = scratch_.head(r, head);
+  encode_query(query(rows_[r], head), input_.books->ranges(attention_.layer, head / group_), shape_.head_dim,
+               scratch_.query(r, head), scores);
   const uint32_t n_pages = coded_end(rows_[r]) - 1;
   const uint16_t* page_max = scratch_.page_max(r, head, 1);
   const uint16_t top = *std::max_element(page_max, page_max + n_pages);
@@ -272,10 +293,14 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
   const uint32_t begin = 1 + range * kReadPages, end = std::min(begin + kReadPages, coded_end(rows_[r]));
   if (begin >= end) return;
   uint16_t thresholds[kLookupQueries];
-  const float* queries[kLookupQueries];
+  const int16_t* queries[kLookupQueries];
+  float query_scales[kLookupQueries], query_biases[kLookupQueries];
   for (uint32_t i = 0; i < group.n; ++i) {
-    thresholds[i] = scratch_.head(r, group.head_begin + i).threshold;
-    queries[i] = query(rows_[r], group.head_begin + i);
+    const HeadScores& scores = scratch_.head(r, group.head_begin + i);
+    thresholds[i] = scores.threshold;
+    query_scales[i] = scores.query_scale;
+    query_biases[i] = scores.query_bias;
+    queries[i] = scratch_.query(r, group.head_begin + i);
   }
   uint32_t selected[kReadPages * kPagePositions], n_selected = 0;
   kernels_.lookup.select({.n_pages = end - begin,
@@ -288,26 +313,27 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
                           .selected = selected,
                           .n_selected = &n_selected});
   scratch_.chosen(r, group_index, range) = n_selected;
-  const uint8_t *key_rows[kReadPages], *v_pages[kReadPages];
+  const uint8_t *rows[kReadPages], *v_pages[kReadPages];
   for (uint32_t page = begin; page < end; ++page) {
     const uint32_t id = page_id(r, page);
-    key_rows[page - begin] = input_.codes->key_rows(attention_.layer, id, group.kv_head);
+    rows[page - begin] = input_.codes->rows(attention_.layer, id, group.kv_head);
     v_pages[page - begin] = cache_.values(attention_.layer, id, group.kv_head);
   }
   alignas(64) float scores[kLookupQueries * kReadPages * kPagePositions];
   GroupResults results;
-  kernels_.lookup.refine[cache_.type_index()]({.head_dim = shape_.head_dim,
-                                               .n_queries = group.n,
-                                               .queries = queries,
-                                               .n_selected = n_selected,
-                                               .selected = selected,
-                                               .key_rows = key_rows,
-                                               .v_pages = v_pages,
-                                               .scores = scores,
-                                               .score_stride = kReadPages * kPagePositions,
-                                               .max_out = results.max,
-                                               .sum_out = results.sum,
-                                               .acc_out = results.acc});
+  kernels_.lookup.refine({.head_dim = shape_.head_dim,
+                          .n_queries = group.n,
+                          .queries = queries,
+                          .query_scales = query_scales,
+                          .query_biases = query_biases,
+                          .n_selected = n_selected,
+                          .selected = selected,
+                          .rows = rows,
+                          .scores = scores,
+                          .score_stride = kReadPages * kPagePositions,
+                          .max_out = results.max,
+                          .sum_out = results.sum,
+                          .acc_out = results.acc});
   for (uint32_t i = 0; i < group.n; ++i) {
     const uint32_t head = group.head_begin + i;
     const Partial out = scratch_.range_part(r, head, range);

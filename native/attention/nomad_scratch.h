@@ -20,6 +20,8 @@ constexpr uint32_t kExactParts = 3;
 struct HeadScores {
   float step;
   float bias;
+  float query_scale;  ///< of the query's codes
+  float query_bias;   ///< its product with the middles of the keys' ranges
   uint16_t threshold;
   double dropped;  ///< estimated share of the mass below the threshold
 };
@@ -55,6 +57,7 @@ class NomadScratch {
     page_max_ = take(heads * n_pages_ * sizeof(uint16_t));
     parts_ = take(heads * (kExactParts + n_ranges_) * part_floats() * sizeof(float));
     chosen_ = take(heads * n_ranges_ * sizeof(uint32_t));
+    queries_ = take(heads * head_dim_ * sizeof(int16_t));
   }
 
   uint64_t size_bytes() const { return used_; }
@@ -63,6 +66,8 @@ class NomadScratch {
   uint16_t* scores(uint32_t r, uint32_t head, uint32_t page) const {
     return at<uint16_t>(scores_) + row_head(r, head) * score_stride() + uint64_t{page} * kernels::kPagePositions;
   }
+  /// The codes of a query [head_dim].
+  int16_t* query(uint32_t r, uint32_t head) const { return at<int16_t>(queries_) + row_head(r, head) * head_dim_; }
   uint64_t score_stride() const { return uint64_t{n_pages_} * kernels::kPagePositions; }
   uint16_t* page_max(uint32_t r, uint32_t head, uint32_t page) const {
     return at<uint16_t>(page_max_) + row_head(r, head) * n_pages_ + page;
@@ -93,7 +98,7 @@ class NomadScratch {
 
   uint32_t n_heads_ = 0, head_dim_ = 0, n_pages_ = 0, n_ranges_ = 0;
   uint8_t* arena_ = nullptr;
-  uint64_t used_ = 0, heads_ = 0, scores_ = 0, page_max_ = 0, parts_ = 0, chosen_ = 0;
+  uint64_t used_ = 0, heads_ = 0, scores_ = 0, page_max_ = 0, parts_ = 0, chosen_ = 0, queries_ = 0;
 };
 
 }  // namespace lutra::attention

@@ -1,8 +1,8 @@
-// What lookup attention keeps beside the K/V pages: the codes of each complete page of keys, and its keys once more,
-// position-major, so that single ones can be read. Pages have the numbers of the K/V pages they describe.
+// What lookup attention keeps beside the K/V pages: the codes of each complete page of keys, and its keys and values
+// once more, in 8 bits, so that single ones can be read. Pages have the numbers of the K/V pages they describe.
 //
-// Codes and rows are functions of a page's keys, written when its last position is stored; those of a page that is not
-// complete are garbage that nobody reads. Codes: kernels/lookup_args.h; rows: values of the cache's KvType.
+// Both are functions of a page, written when its last position is stored; those of a page that is not complete are
+// garbage that nobody reads. Codes: kernels/lookup_args.h; rows: kernels/lookup_kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,9 @@ class KeyCodes {
   uint8_t* codes(uint32_t layer, uint32_t page, uint32_t head) {
     return codes_.data() + block(layer, page, head) * code_bytes_;
   }
-  uint8_t* key_rows(uint32_t layer, uint32_t page, uint32_t head) {
+  uint8_t* rows(uint32_t layer, uint32_t page, uint32_t head) {
     return rows_.data() + block(layer, page, head) * row_bytes_;
   }
-  /// Writes the page's rows from its keys in the cache.
-  void store_rows(KvCache& cache, uint32_t layer, uint32_t page, uint32_t head);
   /// As KvCache::copy_pages; the pairs were checked there.
   void copy_pages(std::span<const int32_t> pairs);
   uint64_t size_bytes() const {

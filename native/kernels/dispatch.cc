@@ -24,6 +24,7 @@ KernelTable make_scalar_table() {
   scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   scalar::fill_lookup_values(table);
+  scalar::fill_lookup_rows(table);
   return table;
 }
 
@@ -39,6 +40,7 @@ KernelTable make_avx2_table() {
   avx2::fill_attention(table);
   avx2::fill_select(table);
   avx2::fill_lookup_values(table);
+  avx2::fill_lookup_rows(table);
   avx2::fill_lookup_codes(table);
   avx2::fill_lookup_scan(table);
   avx2::fill_lookup_select(table);
@@ -54,6 +56,7 @@ KernelTable make_avx512_table() {
   avx512::fill_elementwise(table);
   avx512::fill_attention(table);
   avx512::fill_lookup_values(table);
+  avx512::fill_lookup_rows(table);
   avx512::fill_lookup_scan(table);
   avx512::fill_lookup_select(table);
   return table;
@@ -73,7 +76,7 @@ KernelTable make_neon_table() {
   neon::fill_select(table);
   neon::fill_lookup_codes(table);
   neon::fill_lookup_scan(table);
-  neon::fill_lookup_values(table);
+  neon::fill_lookup_rows(table);
   return table;
 }
 #endif

@@ -8,21 +8,36 @@
 
 namespace lutra::kernels {
 
-/// Exact attention of a group of queries over listed positions. Keys lie position-major, as values do.
-/// A score keeps eight lanes (d % 8), each ascending by fma, merged as merge_lanes does; of
-/// q8_0, an element is its code times its scale, rounded once to float. Weights, sum (lane: index in the list % 8) and
-/// acc (ascending list order, by fma) are those of attention tiles.
+/// A page of one head in 8 bits, for single positions to be read: codes of keys [32][head_dim], of values the same,
+/// then 32 pairs of scales (of a key and of its value), upper halves of floats. An element is code · scale.
+constexpr uint64_t lookup_rows_bytes(uint64_t head_dim) { return 32 * 2 * (head_dim + sizeof(uint16_t)); }
+
+/// Writes such a page. Of a key or value with the largest magnitude m (one that is NaN counts as largest): scale =
+/// m / 127, its lower half rounded up; code = round-half-even(x · (1 / scale)), kept in ±127. Where m < 2^-100 or is
+/// not finite: codes 0; the scale says which.
+struct LookupPackArgs {
+  uint32_t head_dim;
+  const float* keys;      ///< [head_dim][32]
+  const uint8_t* values;  ///< a page of the cache
+  uint8_t* rows;          ///< lookup_rows_bytes
+};
+
+/// Attention of a group of queries over listed positions, whose rows are read. Score of query code q and key code k:
+/// fma(float(Σ q · k), query scale · key scale, bias); the integer sum is exact: 512 · 32767 · 127 < 2^31. Weights and
+/// sum (lane: index in the list % 8) are those of attention tiles; acc[d] adds fma(weight · value scale, code) in list
+/// order, from 0.
 struct LookupRefineArgs {
   uint32_t head_dim;  ///< multiple of 8, ≤ 512
   uint32_t n_queries;
-  const float* const* queries;  ///< [n_queries] → [head_dim], not permuted
+  const int16_t* const* queries;  ///< [n_queries] → [head_dim] codes, not permuted, in ±32767
+  const float* query_scales;      ///< [n_queries]
+  const float* query_biases;      ///< [n_queries]
   uint32_t n_selected;
-  const uint32_t* selected;        ///< position p is slot p % 32 of page p / 32
-  const uint8_t* const* key_rows;  ///< pages, position-major
-  const uint8_t* const* v_pages;
-  float* scores;          ///< scratch [n_queries][score_stride]
-  uint64_t score_stride;  ///< ≥ n_selected, a multiple of 16
-  float* max_out;         ///< [n_queries] -inf when nothing is listed
+  const uint32_t* selected;    ///< position p is slot p % 32 of page p / 32
+  const uint8_t* const* rows;  ///< pages
+  float* scores;               ///< scratch [n_queries][score_stride]
+  uint64_t score_stride;       ///< ≥ n_selected, a multiple of 16
+  float* max_out;              ///< [n_queries] -inf when nothing is listed
   float* sum_out;
   float* acc_out;  ///< [n_queries][head_dim]
 };
@@ -64,8 +79,9 @@ struct LookupKernels {
   void (*scan)(const LookupScanArgs& args) noexcept;
   void (*histogram)(const LookupHistogramArgs& args) noexcept;
   void (*select)(const LookupSelectArgs& args) noexcept;
-  void (*refine[2])(const LookupRefineArgs& args) noexcept;  ///< indexed by KvType, as is the next
-  void (*tile[2])(const LookupTileArgs& args) noexcept;
+  void (*pack[2])(const LookupPackArgs& args) noexcept;  ///< indexed by the KvType of the values
+  void (*refine)(const LookupRefineArgs& args) noexcept;
+  void (*tile[2])(const LookupTileArgs& args) noexcept;  ///< indexed by KvType
   void (*nibble_dot)(const NibbleDotArgs& args) noexcept;
 };
 

@@ -1,4 +1,4 @@
-// Exact attention over listed positions, and tiles whose scores come from tables: against a double softmax, SIMD
+// Rows of 8 bits, attention over listed ones, and tiles whose scores come from tables: against a double softmax, SIMD
 // against scalar bit for bit, and garbage in every slot that no query may read.
 #include <algorithm>
 #include <bit>
@@ -91,9 +91,10 @@ std::vector<float> normals(std::mt19937& random, uint32_t n, float size) {
   return values;
 }
 
-/// Scores of one query in double: max, sum and acc must be those of a softmax over them.
+/// Scores of one query in double: max, sum and acc must be those of a softmax over them. value(position, dimension).
+template <typename Value>
 void compare_softmax(const Output& out, size_t i, const std::vector<double>& scores,
-                     const std::vector<uint32_t>& positions, const Rows& values) {
+                     const std::vector<uint32_t>& positions, Value value) {
   const size_t head_dim = out.acc.size() / out.max.size();
   const float* acc = out.acc.data() + i * head_dim;
   if (scores.empty()) {
@@ -108,45 +109,140 @@ void compare_softmax(const Output& out, size_t i, const std::vector<double>& sco
   CHECK(std::abs(out.sum[i] - sum) <= 3e-5 * sum);
   for (uint32_t d = 0; d < head_dim; ++d) {
     double exact = 0.0;
-    for (size_t j = 0; j < scores.size(); ++j) exact += std::exp(scores[j] - max) * values.at(positions[j], d);
+    for (size_t j = 0; j < scores.size(); ++j) exact += std::exp(scores[j] - max) * value(positions[j], d);
     CHECK(std::abs(acc[d] - exact) <= 5e-5 * sum);
   }
 }
 
-struct Listed {
-  KvType type;
+/// Pages of rows of 8 bits with guards, and the elements they were packed from.
+struct Packed {
+  Packed(std::mt19937& random, KvType type, uint32_t head_dim, uint32_t n_pages) : head_dim(head_dim) {
+    for (uint32_t page = 0; page < n_pages; ++page) {
+      keys.push_back(normals(random, head_dim * kPagePositions, 1.0f));
+      values.emplace_back(type, head_dim, 1);
+      const Guard guard = random() % 2 ? Guard::kBefore : Guard::kAfter;
+      for (uint32_t slot = 0; slot < kPagePositions; ++slot) {
+        values.back().store(slot, normals(random, head_dim, 1.0f), Guard::kAfter);
+      }
+      pages.push_back(std::make_unique<GuardedArray<uint8_t>>(lookup_rows_bytes(head_dim), guard));
+      pack(*kernel_table(Isa::kScalar), type, page, *pages.back());
+    }
+  }
+  void pack(const KernelTable& table, KvType type, uint32_t page, GuardedArray<uint8_t>& rows) const {
+    GuardedArray<float> guarded(keys[page].size(), Guard::kAfter);
+    guarded.copy_from(keys[page].data());
+    std::fill_n(rows.data(), rows.size(), kGarbage);
+    table.lookup.pack[static_cast<size_t>(type)]({head_dim, guarded.data(), values[page].pointers()[0], rows.data()});
+  }
+  /// Dimension d of a key (0) or value (1).
+  uint8_t& code(uint32_t p, int which, uint32_t d) const {
+    const uint64_t row = static_cast<uint64_t>(which) * kPagePositions + p % kPagePositions;
+    return pages[p / kPagePositions]->data()[row * head_dim + d];
+  }
+  void fill(uint32_t p, int which, int code_of_all) const {
+    for (uint32_t d = 0; d < head_dim; ++d) code(p, which, d) = static_cast<uint8_t>(code_of_all);
+  }
+  /// Of a key (0) or value (1).
+  uint16_t& scale(uint32_t p, int which) const {
+    uint8_t* scales = pages[p / kPagePositions]->data() + uint64_t{kPagePositions} * 2 * head_dim;
+    return reinterpret_cast<uint16_t*>(scales)[p % kPagePositions * 2 + static_cast<uint32_t>(which)];
+  }
+  double at(uint32_t p, int which, uint32_t d) const {
+    return double{std::bit_cast<float>(uint32_t{scale(p, which)} << 16)} * static_cast<int8_t>(code(p, which, d));
+  }
+  double original(uint32_t p, int which, uint32_t d) const {
+    return which == 0 ? double{keys[p / kPagePositions][d * kPagePositions + p % kPagePositions]}
+                      : values[p / kPagePositions].at(p % kPagePositions, d);
+  }
+
   uint32_t head_dim;
+  std::vector<std::vector<float>> keys;  ///< [pages] → [head_dim][32]
+  std::vector<Rows> values;              ///< [pages], of one page each
+  std::vector<std::unique_ptr<GuardedArray<uint8_t>>> pages;
+};
+
+/// All tables write the bytes of scalar.
+void check_pack(const Packed& packed, KvType type, uint32_t page) {
+  for (const KernelTable* table : all_tables()) {
+    GuardedArray<uint8_t> rows(packed.pages[page]->size(), Guard::kAfter);
+    packed.pack(*table, type, page, rows);
+    CHECK(std::memcmp(rows.data(), packed.pages[page]->data(), rows.size()) == 0);
+  }
+}
+
+/// Half a code from what was packed, and what is not finite or too small shows in the scale.
+void test_pack(KvType type) {
+  std::mt19937 random(5);
+  const float odd[] = {0.0f, -0.0f, 0x1p-120f, 0x1p-100f, 3e38f, kInf, -kInf, std::nanf("")};
+  for (const uint32_t head_dim : {8u, 64u, 72u, 80u, 96u, 128u, 256u}) {
+    Packed packed(random, type, head_dim, 2);
+    for (int which = 0; which < 2; ++which) {
+      for (uint32_t p = 0; p < 2 * kPagePositions; ++p) {
+        const double step = std::bit_cast<float>(uint32_t{packed.scale(p, which)} << 16);
+        double largest = 0;
+        for (uint32_t d = 0; d < head_dim; ++d) {
+          largest = std::max(largest, std::abs(packed.original(p, which, d)));
+          CHECK(std::abs(packed.at(p, which, d) - packed.original(p, which, d)) <= 0.5001 * step);
+        }
+        CHECK(step >= largest / 127 * 0.9999999 && step <= largest / 127 * 1.008);
+      }
+    }
+    check_pack(packed, type, 0);
+    for (uint32_t i = 0; i < std::size(odd); ++i) {
+      const bool small = std::abs(odd[i]) < 0x1p-100f;
+      for (uint32_t d = 0; d < head_dim; ++d) {
+        float& key = packed.keys[1][d * kPagePositions + i];
+        key = small || d == 3 ? odd[i] : key;
+      }
+    }
+    packed.values[1].poison(5, 0x7e01);
+    packed.pack(*kernel_table(Isa::kScalar), type, 1, *packed.pages[1]);
+    const auto scale_at = [&](uint32_t i) { return std::bit_cast<float>(uint32_t{packed.scale(32 + i, 0)} << 16); };
+    CHECK(scale_at(0) == 0 && scale_at(1) == 0 && scale_at(2) == 0 && scale_at(3) > 0 && scale_at(4) > 2e36f);
+    CHECK(scale_at(5) == kInf && scale_at(6) == kInf && std::isnan(scale_at(7)));
+    CHECK((packed.scale(32 + 5, 1) & 0x7fff) > 0x7f80);
+    for (const uint32_t p : {32u, 34u, 37u, 39u}) CHECK(packed.code(p, 0, 0) == 0 && packed.code(p, 0, 3) == 0);
+    check_pack(packed, type, 1);
+  }
+}
+
+struct Listed {
   std::vector<uint32_t> selected;
-  std::vector<std::vector<float>> queries;
-  Rows keys, values;
+  std::vector<std::vector<int16_t>> queries;
+  std::vector<float> query_scales, query_biases;
+  Packed rows;
 };
 
 Listed random_listed(std::mt19937& random, KvType type, uint32_t head_dim, uint32_t n_queries, uint32_t n_selected) {
   const uint32_t n_positions =
       std::max(64u, n_selected * (1 + static_cast<uint32_t>(random() % 4)) + 31) / kPagePositions * kPagePositions;
-  const uint32_t n_pages = n_positions / kPagePositions;
-  Listed listed{type, head_dim, {}, {}, Rows(type, head_dim, n_pages), Rows(type, head_dim, n_pages)};
+  Listed listed{{}, {}, {}, {}, Packed(random, type, head_dim, n_positions / kPagePositions)};
   std::vector<uint32_t> all(n_positions);
   for (uint32_t p = 0; p < n_positions; ++p) all[p] = p;
   std::sample(all.begin(), all.end(), std::back_inserter(listed.selected), n_selected, random);
-  for (uint32_t i = 0; i < n_queries; ++i) {
-    listed.queries.push_back(normals(random, head_dim, 1.5f / std::sqrt(static_cast<float>(head_dim))));
+  // Nothing of a page of which no position is listed may be read, nor rows between the listed.
+  for (uint32_t p = 0; p < n_positions; ++p) {
+    if (std::binary_search(listed.selected.begin(), listed.selected.end(), p)) continue;
+    for (const int which : {0, 1}) listed.rows.fill(p, which, kGarbage);
+    listed.rows.scale(p, 0) = listed.rows.scale(p, 1) = 0x7fc0;
   }
-  const Guard guard = random() % 2 ? Guard::kBefore : Guard::kAfter;
-  for (const uint32_t p : listed.selected) {
-    listed.keys.store(p, normals(random, head_dim, 1.0f), guard);
-    listed.values.store(p, normals(random, head_dim, 1.0f), guard);
+  for (uint32_t i = 0; i < n_queries; ++i) {
+    listed.queries.emplace_back(head_dim);
+    for (int16_t& code : listed.queries.back()) code = static_cast<int16_t>(static_cast<int>(random() % 65535) - 32767);
+    if (i % 4 == 3) std::fill(listed.queries.back().begin(), listed.queries.back().end(), int16_t{-32767});
+    listed.query_scales.push_back(1e-4f / std::sqrt(static_cast<float>(head_dim)) / static_cast<float>(1 + i % 3));
+    listed.query_biases.push_back(static_cast<float>(i) - 1.5f);
   }
   return listed;
 }
 
 /// Runs queries [from, from + n); everything is guarded.
 Output run(const KernelTable& table, const Listed& listed, uint32_t from, uint32_t n) {
-  const uint32_t head_dim = listed.head_dim, n_selected = static_cast<uint32_t>(listed.selected.size());
-  std::vector<std::unique_ptr<GuardedArray<float>>> queries;
-  std::vector<const float*> pointers;
+  const uint32_t head_dim = listed.rows.head_dim, n_selected = static_cast<uint32_t>(listed.selected.size());
+  std::vector<std::unique_ptr<GuardedArray<int16_t>>> queries;
+  std::vector<const int16_t*> pointers;
   for (uint32_t i = from; i < from + n; ++i) {
-    queries.push_back(std::make_unique<GuardedArray<float>>(head_dim, Guard::kAfter));
+    queries.push_back(std::make_unique<GuardedArray<int16_t>>(head_dim, Guard::kAfter));
     queries.back()->copy_from(listed.queries[i].data());
     pointers.push_back(queries.back()->data());
   }
@@ -157,10 +253,11 @@ Output run(const KernelTable& table, const Listed& listed, uint32_t from, uint32
   GuardedArray<float> acc(uint64_t{n} * head_dim, Guard::kAfter);
   std::fill_n(scores.data(), scores.size(), std::nanf(""));
   std::fill_n(acc.data(), acc.size(), std::nanf(""));
-  const std::vector<const uint8_t*> keys = listed.keys.pointers(), values = listed.values.pointers();
-  table.lookup.refine[static_cast<size_t>(listed.type)]({head_dim, n, pointers.data(), n_selected, selected.data(),
-                                                         keys.data(), values.data(), scores.data(), stride, max.data(),
-                                                         sum.data(), acc.data()});
+  std::vector<const uint8_t*> rows;
+  for (const auto& page : listed.rows.pages) rows.push_back(page->data());
+  table.lookup.refine({head_dim, n, pointers.data(), listed.query_scales.data() + from,
+                       listed.query_biases.data() + from, n_selected, selected.data(), rows.data(), scores.data(),
+                       stride, max.data(), sum.data(), acc.data()});
   return {{max.data(), max.data() + n}, {sum.data(), sum.data() + n}, {acc.data(), acc.data() + acc.size()}};
 }
 
@@ -170,8 +267,8 @@ void check_tables(const Listed& listed, const Output& reference) {
   for (const KernelTable* table : all_tables()) {
     const Output whole = run(*table, listed, 0, n);
     for (uint32_t i = 0; i < n; ++i) {
-      CHECK(same_query(whole, i, reference, i, listed.head_dim));
-      if (i % 5 == 0) CHECK(same_query(run(*table, listed, i, 1), 0, reference, i, listed.head_dim));
+      CHECK(same_query(whole, i, reference, i, listed.rows.head_dim));
+      if (i % 5 == 0) CHECK(same_query(run(*table, listed, i, 1), 0, reference, i, listed.rows.head_dim));
     }
   }
 }
@@ -180,10 +277,10 @@ void compare_with_double(const Listed& listed, const Output& out, size_t i) {
   std::vector<double> scores;
   for (const uint32_t p : listed.selected) {
     double score = 0.0;
-    for (uint32_t d = 0; d < listed.head_dim; ++d) score += listed.queries[i][d] * listed.keys.at(p, d);
-    scores.push_back(score);
+    for (uint32_t d = 0; d < listed.rows.head_dim; ++d) score += listed.queries[i][d] * listed.rows.at(p, 0, d);
+    scores.push_back(score * listed.query_scales[i] + listed.query_biases[i]);
   }
-  compare_softmax(out, i, scores, listed.selected, listed.values);
+  compare_softmax(out, i, scores, listed.selected, [&](uint32_t p, uint32_t d) { return listed.rows.at(p, 1, d); });
 }
 
 void test_lists(KvType type) {
@@ -202,29 +299,52 @@ void test_lists(KvType type) {
   }
 }
 
+/// The largest sums there are, exactly.
+void test_extremes() {
+  std::mt19937 random(8);
+  Listed listed = random_listed(random, KvType::kF16, 512, 3, 17);
+  for (const uint32_t p : listed.selected) {
+    for (const int which : {0, 1}) listed.rows.fill(p, which, p % 2 ? 127 : -127);
+    listed.rows.scale(p, 0) = 0x3f80;
+  }
+  for (int i = 0; i < 3; ++i) {
+    std::fill(listed.queries[i].begin(), listed.queries[i].end(), static_cast<int16_t>(i == 1 ? -32767 : 32767));
+    listed.query_scales[i] = 0x1p-20f;
+    listed.query_biases[i] = 0;
+  }
+  const Output reference = run(*kernel_table(Isa::kScalar), listed, 0, 3);
+  CHECK(reference.max[0] == 512.0f * 127 * 32767 * 0x1p-20f);
+  check_tables(listed, reference);
+}
+
 /// NaN and infinities that are listed must show; scores of -inf alone leave nothing to add.
-void test_poison(KvType type) {
+void test_poison() {
   std::mt19937 random(9);
-  for (const uint16_t half : {uint16_t{0x7e01}, uint16_t{0x7c00}, uint16_t{0xfc00}}) {
-    Listed keys = random_listed(random, type, 64, 5, 37);
-    keys.keys.poison(keys.selected[33], half);
+  for (const uint16_t scale : {uint16_t{0x7fc0}, uint16_t{0x7f80}, uint16_t{0xff80}}) {
+    Listed keys = random_listed(random, KvType::kF16, 64, 5, 37);
+    keys.rows.scale(keys.selected[33], 0) = scale;
     const Output reference = run(*kernel_table(Isa::kScalar), keys, 0, 5);
-    if (half == 0x7e01) CHECK(std::isnan(reference.max[4]) && std::isnan(reference.sum[4]) && reference.acc[9] != 0);
+    if (scale == 0x7fc0) CHECK(std::isnan(reference.max[4]) && std::isnan(reference.sum[4]) && reference.acc[9] != 0);
     check_tables(keys, reference);
 
-    Listed values = random_listed(random, type, 64, 5, 37);
-    values.values.poison(values.selected[36], half);
+    Listed values = random_listed(random, KvType::kF16, 64, 5, 37);
+    values.rows.scale(values.selected[36], 1) = scale;
     const Output seen = run(*kernel_table(Isa::kScalar), values, 0, 5);
     CHECK(std::isfinite(seen.sum[2]) && !std::isfinite(seen.acc[2 * 64 + 5]));
     check_tables(values, seen);
   }
-  Listed lowest = random_listed(random, type, 64, 2, 11);
-  std::fill(lowest.queries[1].begin(), lowest.queries[1].end(), -1.0f);
+  Listed query = random_listed(random, KvType::kF16, 64, 2, 11);
+  query.query_scales[0] = std::nanf("");
+  const Output unknown = run(*kernel_table(Isa::kScalar), query, 0, 2);
+  CHECK(std::isnan(unknown.max[0]) && std::isfinite(unknown.max[1]));
+  check_tables(query, unknown);
+
+  Listed lowest = random_listed(random, KvType::kF16, 64, 2, 11);
+  std::fill(lowest.queries[1].begin(), lowest.queries[1].end(), int16_t{-32767});
   for (const uint32_t p : lowest.selected) {
-    lowest.keys.store(p, std::vector<float>(64, 1.0f), Guard::kAfter);
-    if (type == KvType::kF16) lowest.keys.poison(p, 0x7c00);
+    lowest.rows.fill(p, 0, 100);
+    lowest.rows.scale(p, 0) = 0x7f80;
   }
-  if (type == KvType::kQ8_0) std::fill(lowest.queries[1].begin(), lowest.queries[1].end(), -kInf);
   const Output nothing = run(*kernel_table(Isa::kScalar), lowest, 0, 2);
   CHECK(nothing.max[1] == -kInf && nothing.sum[1] == 0.0f && nothing.acc[64 + 3] == 0.0f);
   check_tables(lowest, nothing);
@@ -301,7 +421,7 @@ void test_tiles(KvType type) {
       if (std::isnan(tile.steps[i]) && !scores.empty()) {
         CHECK(std::isnan(reference.max[i]) && std::isnan(reference.sum[i]));
       } else {
-        compare_softmax(reference, i, scores, positions, values);
+        compare_softmax(reference, i, scores, positions, [&](uint32_t t, uint32_t d) { return values.at(t, d); });
       }
     }
     for (const KernelTable* table : all_tables()) {
@@ -315,9 +435,11 @@ void test_tiles(KvType type) {
 
 int main() {
   for (const KvType type : kTypes) {
+    test_pack(type);
     test_lists(type);
-    test_poison(type);
     test_tiles(type);
   }
+  test_extremes();
+  test_poison();
   return lutra_test_summary();
 }

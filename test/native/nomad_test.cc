@@ -127,7 +127,7 @@ double cosine(const std::vector<float>& a, const std::vector<float>& b) {
   return dot / std::sqrt(aa * bb);
 }
 
-/// Nothing left out: exact but for the order of additions, whatever the codes say. Little left out: close to it.
+/// Nothing left out: exact but for the 8 bits of rows, whatever the codes say. Little left out: close to it.
 void test_against_exact(cache::KvType type, uint32_t d_sub, uint32_t n_outliers) {
   base::ThreadTeam team(2);
   Layer layer(type, 2500);
@@ -142,7 +142,7 @@ void test_against_exact(cache::KvType type, uint32_t d_sub, uint32_t n_outliers)
   CHECK(shares[0].kept > 0.999 && shares[0].dropped == 0);
   double gap = 0;
   for (size_t i = 0; i < exact.size(); ++i) gap = std::max(gap, double{std::fabs(exact[i] - same[i])});
-  CHECK(gap < 2e-5);
+  CHECK(gap < 0.03);  // rows have 8 bits
 
   NomadOptions most{.mode = NomadMode::kRefine, .epsilon = 0.05f, .max_keep = 1.0f};
   const double close = cosine(exact, layer.attend(team, queries, &most, &books, &codes, &shares));

@@ -11,7 +11,8 @@ void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes, rms_n
 void fill_activation(KernelTable& table) noexcept;     // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;      // store_*[], attention_tile[], attention_merge
 void fill_select(KernelTable& table) noexcept;         // log_sum_exp, top_k
-void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[], tile[]
+void fill_lookup_values(KernelTable& table) noexcept;  // lookup.tile[]
+void fill_lookup_rows(KernelTable& table) noexcept;    // lookup.pack[], refine
 void fill_lookup_codes(KernelTable& table) noexcept;   // lookup.encode, tables
 void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan
 void fill_lookup_select(KernelTable& table) noexcept;  // lookup.histogram, select

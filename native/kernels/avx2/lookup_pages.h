@@ -1,9 +1,9 @@
 // Fetching pages of codes before they are read. Internal linkage: each ISA path has its own copy.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
+
+#include "kernels/fetch.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
@@ -15,7 +15,7 @@ inline void fetch_ahead(const uint8_t* const* pages, uint32_t page, uint32_t n_p
   constexpr uint32_t kAhead = 8;
   if (n_pages - page <= kAhead) return;
   for (uint64_t i = 0; i < page_bytes; i += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(pages[page + kAhead] + i), _MM_HINT_T1);
+    fetch_line<Cache::kSecond>(pages[page + kAhead] + i);
   }
 }
 

@@ -10,7 +10,8 @@ namespace lutra::kernels::avx512 {
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the quantised types
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
 void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
-void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[], tile[]
+void fill_lookup_values(KernelTable& table) noexcept;  // lookup.tile[]
+void fill_lookup_rows(KernelTable& table) noexcept;    // lookup.pack[], refine
 void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan
 void fill_lookup_select(KernelTable& table) noexcept;  // lookup.select
 

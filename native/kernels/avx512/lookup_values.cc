@@ -1,8 +1,7 @@
-// Exact attention over listed positions, and tiles whose scores come from tables; bit-equal to scalar/lookup_values.cc.
+// Attention tiles whose scores come from tables; bit-equal to scalar/lookup_values.cc.
 #include <immintrin.h>
 
 #include "kernels/avx2/attention_tile.h"
-#include "kernels/avx2/lookup_values.h"
 #include "kernels/avx512/attention_lanes.h"
 #include "kernels/avx512/avx512.h"
 
@@ -10,8 +9,6 @@ namespace lutra::kernels::avx512 {
 
 void fill_lookup_values(KernelTable& table) noexcept {
   constexpr auto kF16 = static_cast<uint64_t>(KvType::kF16), kQ8_0 = static_cast<uint64_t>(KvType::kQ8_0);
-  table.lookup.refine[kF16] = avx2::refine<Lanes16, avx2::HalfPages>;
-  table.lookup.refine[kQ8_0] = avx2::refine<Lanes16, avx2::BytePages>;
   table.lookup.tile[kF16] = avx2::attention_tile<Lanes16, avx2::HalfPages>;
   table.lookup.tile[kQ8_0] = avx2::attention_tile<Lanes16, avx2::BytePages>;
 }

@@ -14,10 +14,10 @@ void fill_matmul_quantised(KernelTable& table) noexcept;  // table.matmul[] of b
 void fill_matmul_float(KernelTable& table) noexcept;      // table.matmul[] of F32 F16 BF16
 void fill_elementwise(KernelTable& table) noexcept;       // quantize_planes, rms_norm, add, scale, rope_*
 void fill_activation(KernelTable& table) noexcept;        // silu_mul, gelu_mul
-void fill_attention(KernelTable& table) noexcept;      // of f16: store_*, attention_tile, lookup.tile; attention_merge
-void fill_select(KernelTable& table) noexcept;         // log_sum_exp, top_k
-void fill_lookup_codes(KernelTable& table) noexcept;   // lookup.encode, tables
-void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.scan, histogram, select, nibble_dot
-void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[]
+void fill_attention(KernelTable& table) noexcept;     // of f16: store_*, attention_tile, lookup.tile; attention_merge
+void fill_select(KernelTable& table) noexcept;        // log_sum_exp, top_k
+void fill_lookup_codes(KernelTable& table) noexcept;  // lookup.encode, tables
+void fill_lookup_scan(KernelTable& table) noexcept;   // lookup.scan, histogram, select, nibble_dot
+void fill_lookup_rows(KernelTable& table) noexcept;   // lookup.refine
 
 }  // namespace lutra::kernels::neon

@@ -13,6 +13,7 @@ void fill_select(KernelTable& table) noexcept;         // log_sum_exp, top_k
 void fill_screen(KernelTable& table) noexcept;         // screen
 void fill_lookup_keys(KernelTable& table) noexcept;    // lookup.unpack_keys[]
 void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.encode, tables, scan, histogram, select, nibble_dot
-void fill_lookup_values(KernelTable& table) noexcept;  // lookup.refine[], tile[]
+void fill_lookup_values(KernelTable& table) noexcept;  // lookup.tile[]
+void fill_lookup_rows(KernelTable& table) noexcept;    // lookup.pack[], refine
 
 }  // namespace lutra::kernels::scalar
