@@ -64,13 +64,13 @@ export interface SpeculationOptions {
  */
 export interface NomadOptions {
   type: "nomad";
-  /** "refine" (default) reads the keys that the codes find likely exactly; "pure" stays with the codes. */
+  /** "refine" (default) reads the keys that the codes find likely, in 8 bits; "pure" stays with the codes. */
   mode?: "refine" | "pure";
   /** Dimensions of a sub-vector, that is of one code: default 2, and 1 where `mode` is "pure". */
   dSub?: 1 | 2 | 4;
-  /** Estimated share of a head's attention mass that may be left out, in (0, 1). Default 0.05. */
+  /** Estimated share of a head's attention mass that may be left out, in (0, 1). Default 0.03. */
   epsilon?: number;
-  /** Share of the coded keys that are read exactly, at most, in (0, 1]. Default 0.3. */
+  /** Share of the coded keys that are read, at most, in (0, 1]. Default 0.5. */
   maxKeep?: number;
   /** Count what is left out by its estimate; default false. */
   tail?: boolean;

@@ -27,8 +27,8 @@ enum class NomadMode : uint8_t { kPure, kRefine };
 
 struct NomadOptions {
   NomadMode mode = NomadMode::kRefine;
-  float epsilon = 0.05f;  ///< share of the estimated mass that may be left out
-  float max_keep = 0.3f;  ///< share of the coded keys that a query head may choose
+  float epsilon = 0.03f;  ///< share of the estimated mass that may be left out
+  float max_keep = 0.5f;  ///< share of the coded keys that a query head may choose
   uint32_t levels = 255;  ///< of a table entry: 255 or 127
   bool tail = false;      ///< left-out keys are added with their estimated mass and their page's mean value
 };

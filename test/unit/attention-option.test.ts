@@ -9,8 +9,8 @@ t.test("defaults", (t) => {
   const refine = {
     mode: "refine",
     dSub: 2,
-    epsilon: 0.05,
-    maxKeep: 0.3,
+    epsilon: 0.03,
+    maxKeep: 0.5,
     tail: false,
     tableBits: 8,
     outliers: 0,

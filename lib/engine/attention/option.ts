@@ -31,8 +31,8 @@ const fields = [
 ] as const satisfies readonly (keyof NomadOptions)[];
 
 const expected = '"exact", "nomad" or { type: "nomad", … }';
-const defaultEpsilon = 0.05;
-const defaultMaxKeep = 0.3;
+const defaultEpsilon = 0.03;
+const defaultMaxKeep = 0.5;
 const maxOutliers = 16;
 
 /** Undefined: exact. @throws InvalidOptionError */

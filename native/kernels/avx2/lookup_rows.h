@@ -19,6 +19,8 @@ namespace {
 /// is under way.
 constexpr uint32_t kFetchAhead = 32;
 constexpr uint32_t kLine = 64;
+/// Entries whose rows are found at a time; a multiple of four.
+constexpr uint32_t kBlockEntries = 128;
 /// Entries whose values are added for all dimensions and queries before the next: their rows stay in the first cache.
 constexpr uint32_t kValueEntries = 64;
 
@@ -26,25 +28,21 @@ struct Dot8 {
   static __m256i add(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
 };
 
+/// Where the key, value and scales of a listed position are.
+struct Row {
+  const int8_t* key;
+  const int8_t* value;
+  const uint16_t* scales;
+};
+
 /// The rows of listed positions.
 struct ListedRows {
-  const int8_t* key(uint32_t p) const {
-    return reinterpret_cast<const int8_t*>(pages[p / kPagePositions]) + uint64_t{p % kPagePositions} * head_dim;
+  Row at(uint32_t entry) const {
+    const uint32_t p = listed[entry], slot = p % kPagePositions;
+    const auto* page = reinterpret_cast<const int8_t*>(pages[p / kPagePositions]);
+    const uint64_t half = uint64_t{kPagePositions} * head_dim, offset = uint64_t{slot} * head_dim;
+    return {page + offset, page + half + offset, reinterpret_cast<const uint16_t*>(page + 2 * half) + 2 * slot};
   }
-  const int8_t* value(uint32_t p) const { return key(p) + uint64_t{kPagePositions} * head_dim; }
-  const uint16_t* scales(uint32_t p) const {
-    const uint8_t* end = pages[p / kPagePositions] + uint64_t{kPagePositions} * 2 * head_dim;
-    return reinterpret_cast<const uint16_t*>(end) + uint64_t{p % kPagePositions} * 2;
-  }
-  void fetch(uint32_t p) const {
-    for (uint32_t dim = 0; dim < head_dim; dim += kLine) {
-      fetch_line<Cache::kSecond>(key(p) + dim);
-      fetch_line<Cache::kSecond>(value(p) + dim);
-    }
-    fetch_line<Cache::kSecond>(scales(p));
-  }
-  /// Past the last entry, the last one's.
-  uint32_t position(uint32_t entry) const { return listed[entry < n_listed ? entry : n_listed - 1]; }
 
   const uint8_t* const* pages;
   const uint32_t* listed;
@@ -52,49 +50,55 @@ struct ListedRows {
   uint32_t head_dim;
 };
 
-/// The sums of eight vectors' lanes.
-inline __m256i sum_eight(const __m256i (&v)[8]) {
-  __m256i quads[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    quads[i] = _mm256_add_epi32(_mm256_permute2x128_si256(v[i], v[i + 4], 0x20),
-                                _mm256_permute2x128_si256(v[i], v[i + 4], 0x31));
-  }
-  return _mm256_hadd_epi32(_mm256_hadd_epi32(quads[0], quads[1]), _mm256_hadd_epi32(quads[2], quads[3]));
+LUTRA_TILE_INLINE void fetch_row(const Row& row, uint32_t head_dim) {
+  fetch_line<Cache::kSecond>(row.scales);
+  uint32_t dim = 0;
+  do {
+    fetch_line<Cache::kSecond>(row.key + dim);
+    fetch_line<Cache::kSecond>(row.value + dim);
+    dim += kLine;
+  } while (dim < head_dim);
 }
 
-/// The lanes of Q queries' products with K keys; lanes[i][from + k].
-template <typename Dot, int Q, int K>
-LUTRA_TILE_INLINE void add_keys(const int16_t* const* queries, const ListedRows& rows, const uint32_t* listed,
-                                __m256i (&lanes)[Q][8], int from) {
-  const int8_t* keys[K];
-  __m256i sums[Q][K];
-#pragma GCC unroll 32
-  for (int i = 0; i < Q * K; ++i) sums[i / K][i % K] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-  for (int k = 0; k < K; ++k) keys[k] = rows.key(listed[k]);
-  uint32_t d = 0;
-  for (; d + 16 <= rows.head_dim; d += 16) {
-#pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) {
-      const __m256i key = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(keys[k] + d)));
+/// The sums of four vectors' lanes.
+inline __m128i sum_four(const __m256i (&v)[4]) {
+  const __m256i halves = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+  return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
+/// The integer products of Q queries with four keys.
+template <typename Dot, int Q>
+LUTRA_TILE_INLINE void dot_four(const int16_t* const* queries, const Row* rows, uint32_t head_dim, __m128i (&out)[Q]) {
+  const int16_t* query[Q];
+  __m256i sums[Q][4];
 #pragma GCC unroll 4
+  for (int i = 0; i < Q; ++i) query[i] = queries[i];
+#pragma GCC unroll 16
+  for (int i = 0; i < Q * 4; ++i) sums[i / 4][i % 4] = _mm256_setzero_si256();
+  // An odd eight first: sums that live on behind the loop would be copied in each of its turns (GCC 12).
+  const uint32_t odd = head_dim % 16;
+  if (odd != 0) {
+    for (int k = 0; k < 4; ++k) {
+      const __m128i key = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(rows[k].key)));
       for (int i = 0; i < Q; ++i) {
-        sums[i][k] = Dot::add(sums[i][k], key, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(queries[i] + d)));
+        const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(query[i]));
+        sums[i][k] = Dot::add(sums[i][k], _mm256_zextsi128_si256(key), _mm256_zextsi128_si256(codes));
       }
     }
   }
-  if (d < rows.head_dim) {
-    for (int k = 0; k < K; ++k) {
-      const __m128i key = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(keys[k] + d)));
-      for (int i = 0; i < Q; ++i) {
-        const __m128i query = _mm_loadu_si128(reinterpret_cast<const __m128i*>(queries[i] + d));
-        sums[i][k] = Dot::add(sums[i][k], _mm256_zextsi128_si256(key), _mm256_zextsi128_si256(query));
-      }
+  for (uint32_t d = odd; d < head_dim; d += 16) {
+    __m256i codes[Q];
+#pragma GCC unroll 4
+    for (int i = 0; i < Q; ++i) codes[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query[i] + d));
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      const __m256i key = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[k].key + d)));
+#pragma GCC unroll 4
+      for (int i = 0; i < Q; ++i) sums[i][k] = Dot::add(sums[i][k], key, codes[i]);
     }
   }
-#pragma GCC unroll 32
-  for (int i = 0; i < Q * K; ++i) lanes[i / K][from + i % K] = sums[i / K][i % K];
+#pragma GCC unroll 4
+  for (int i = 0; i < Q; ++i) out[i] = sum_four(sums[i]);
 }
 
 /// acc[i][dim..] += Σ weight · v, ascending, over entries [begin, end), for D vectors of dimensions.
@@ -108,9 +112,9 @@ void add_listed(const ListedRows& rows, const float* weights, uint64_t stride, u
     sums[i / D][i % D] = Lanes::load(acc + static_cast<uint32_t>(i / D) * rows.head_dim + dim + kWidth * (i % D));
   }
   for (uint32_t entry = begin; entry < end; ++entry) {
-    const uint32_t p = rows.listed[entry];
-    const int8_t* value = rows.value(p) + dim;
-    const auto scale = Lanes::set(row_scale_value(rows.scales(p)[1]));
+    const Row row = rows.at(entry);
+    const int8_t* value = row.value + dim;
+    const auto scale = Lanes::set(row_scale_value(row.scales[1]));
     add_products<Lanes, Q, D>(
         sums,
         [&](int i) { return Lanes::multiply(Lanes::set(weights[static_cast<uint64_t>(i) * stride + entry]), scale); },
@@ -153,31 +157,35 @@ class Refine {
     }
   }
 
-  /// The last entry fills up the last eight: the scratch has room for their scores, which nobody reads.
+  /// Entries in blocks, whose rows are found before; those behind the last are the last again, and their scores, for
+  /// which the scratch has room, are read by nobody.
   void score() {
-    for (uint32_t entry = 0; entry < kFetchAhead; ++entry) rows_.fetch(rows_.position(entry));
-    for (uint32_t entry = 0; entry < args_.n_selected; entry += 8) {
-      uint32_t listed[8];
-      alignas(32) float scales[8];
-      for (uint32_t k = 0; k < 8; ++k) {
-        listed[k] = rows_.position(entry + k);
-        rows_.fetch(rows_.position(entry + k + kFetchAhead));
-        scales[k] = row_scale_value(rows_.scales(listed[k])[0]);
-      }
-      for_blocks<kBlockQueries>(args_.n_queries, [&](auto count, uint32_t from) {
-        constexpr int Q = count.kValue, K = Q == 1 ? 8 : Q <= 3 ? 4 : 2;
-        __m256i lanes[Q][8];
-#pragma GCC unroll 8
-        for (int k = 0; k < 8; k += K) add_keys<Dot, Q, K>(args_.queries + from, rows_, listed + k, lanes, k);
-#pragma GCC unroll 4
-        for (uint32_t i = 0; i < Q; ++i) {
-          const __m256 scale = Lanes8::multiply(Lanes8::set(args_.query_scales[from + i]), Lanes8::load(scales));
-          const __m256 bias = Lanes8::set(args_.query_biases[from + i]);
-          const __m256 sums = _mm256_cvtepi32_ps(sum_eight(lanes[i]));
-          Lanes8::store(scores(from + i) + entry, Lanes8::multiply_add(sums, scale, bias));
-        }
-      });
+    Row rows[kBlockEntries + kFetchAhead];
+    for (uint32_t begin = 0; begin < args_.n_selected; begin += kBlockEntries) {
+      const uint32_t rest = args_.n_selected - begin, last = args_.n_selected - 1;
+      const uint32_t n = rest < kBlockEntries ? rest : kBlockEntries;
+      for (uint32_t i = 0; i < n + kFetchAhead; ++i) rows[i] = rows_.at(begin + i < last ? begin + i : last);
+      for (uint32_t i = 0; begin == 0 && i < kFetchAhead; ++i) fetch_row(rows[i], args_.head_dim);
+      for (uint32_t i = 0; i < n; i += 4) score_four(rows + i, begin + i);
     }
+  }
+
+  LUTRA_TILE_INLINE void score_four(const Row* rows, uint32_t entry) {
+#pragma GCC unroll 4
+    for (uint32_t k = 0; k < 4; ++k) fetch_row(rows[k + kFetchAhead], args_.head_dim);
+    const auto scale_of = [&](int k) { return row_scale_value(rows[k].scales[0]); };
+    const __m128 key_scales = _mm_setr_ps(scale_of(0), scale_of(1), scale_of(2), scale_of(3));
+    for_blocks<kBlockQueries>(args_.n_queries, [&](auto count, uint32_t from) {
+      constexpr int Q = count.kValue;
+      __m128i sums[Q];
+      dot_four<Dot, Q>(args_.queries + from, rows, args_.head_dim, sums);
+#pragma GCC unroll 4
+      for (uint32_t i = 0; i < Q; ++i) {
+        const __m128 scale = _mm_mul_ps(_mm_set1_ps(args_.query_scales[from + i]), key_scales);
+        const __m128 bias = _mm_set1_ps(args_.query_biases[from + i]);
+        _mm_storeu_ps(scores(from + i) + entry, _mm_fmadd_ps(_mm_cvtepi32_ps(sums[i]), scale, bias));
+      }
+    });
   }
 
   void add() {
