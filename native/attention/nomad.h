@@ -3,7 +3,7 @@
 //
 // `pure`: softmax over these scores, and every value. `refine`: the scores choose, per query head, the keys that hold
 // all but `epsilon` of the estimated attention mass, `max_keep` of them at most; those that any head of a group chose
-// are read and attended exactly by all of it. The first page and the newest positions are exact in both.
+// are read by all of it, keys and values, in 8 bits. The first page and the newest positions are exact in both.
 //
 // Contract: a row's result depends on its query, its position and its sequence's K/V alone: the positions that stand as
 // codes follow from its own position (coded_pages), the chosen ones from its own scores, and sums are taken in

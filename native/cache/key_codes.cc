@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/checked_size.h"
+#include "base/cpu.h"
 
 namespace lutra::cache {
 
@@ -19,12 +20,18 @@ base::Result<KeyCodes> KeyCodes::create(const KvShape& shape, std::span<const ui
   made.row_bytes_ = kernels::lookup_rows_bytes(shape.head_dim);
   const CheckedSize blocks = CheckedSize(shape.n_pages) * made.n_layers_ * shape.n_kv_heads;
   const CheckedSize codes = blocks * made.code_bytes_, rows = blocks * made.row_bytes_;
-  if (codes.valid() && rows.valid()) {
+  // The K/V arenas are reserved, but not yet touched.
+  const CheckedSize all =
+      codes + rows + CheckedSize(KvCache::bytes_per_token(shape)) * kernels::kPagePositions * shape.n_pages;
+  const uint64_t available = base::available_memory_bytes();
+  if (codes.valid() && rows.valid() && all.valid() && (available == 0 || all.value() <= available)) {
     made.codes_ = base::AlignedBuffer(codes.value());
     made.rows_ = base::AlignedBuffer(rows.value());
   }
   if (blocks.value() != 0 && (made.codes_.data() == nullptr || made.rows_.data() == nullptr)) {
-    return Status("E_OUT_OF_MEMORY", "could not allocate the key codes of " + std::to_string(shape.n_pages) + " pages");
+    return Status("E_OUT_OF_MEMORY", "the K/V cache and key codes of " +
+                                         std::to_string(uint64_t{shape.n_pages} * kernels::kPagePositions) +
+                                         " positions do not fit into memory: lower contextSize or maxSequences");
   }
   made.codes_.prefer_huge_pages();
   made.rows_.prefer_huge_pages();
