@@ -8,13 +8,23 @@ const pagePositions = 32;
 const chunkRows = 256;
 
 export class NativeLoop {
-  constructor(path, { threads, isa, positions, sequences = 1 }) {
+  /** `attention`: the engine's, codebooks included; every position from 0 on may then be approximate. */
+  constructor(path, { threads, isa, positions, sequences = 1, attention }) {
     this.model = binding.modelAcquire(path, threads, new Int32Array(2));
     this.info = binding.modelInfo(this.model);
     this.stride = Math.ceil(positions / pagePositions);
     const pages = this.stride * sequences;
     const maxRows = Math.max(chunkRows, sequences);
-    this.engine = binding.engineCreate(this.model, { threads, maxRows, maxWanted: sequences, pages, isa });
+    const kvType = "f16";
+    this.engine = binding.engineCreate(this.model, {
+      threads,
+      maxRows,
+      maxWanted: sequences,
+      pages,
+      isa,
+      kvType,
+      attention,
+    });
     this.arrays = {
       tokens: new Int32Array(maxRows),
       positions: new Int32Array(maxRows),
@@ -35,6 +45,10 @@ export class NativeLoop {
       hidden: new Float32Array(0),
       aborts: new Int32Array(new SharedArrayBuffer(4)),
       sequenceAborts: new Int32Array(sequences).fill(-1),
+      exactUntil: new Int32Array(sequences),
+      attentionKept: new Float32Array(maxRows),
+      attentionDropped: new Float32Array(maxRows),
+      attentionCoded: new Float32Array(maxRows),
     };
     this.shape = { rows: 0, sequences, pageStride: this.stride, k: 1, mirrors: 0 };
   }
