@@ -9,7 +9,7 @@
  * that leaves out. Reads its text from ../shared/data (or LUTRA_SHARED), and says so where that is not there. Writes
  * bench/results/<date>-nomad-decode.json and prints a Markdown table.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -17,6 +17,7 @@ import { PeerProcess, findPeer, peerVersion } from "../../dist/esm/bench/index.j
 import { loadModel } from "../../dist/esm/index.js";
 import { describeRun, writeResults } from "../compare/machine.mjs";
 import { median } from "../compare/samples.mjs";
+import { sharedText } from "../compare/shared-text.mjs";
 import { markdownTable } from "../compare/table.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -41,11 +42,7 @@ if (![threads, generate, rounds, ...depths].every((value) => Number.isInteger(va
   console.error("--threads, --depths, --generate and --rounds are whole numbers from 1, --peer-rounds one from 0");
   process.exit(2);
 }
-const data = join(process.env.LUTRA_SHARED ?? join(root, "..", "shared"), "data", flags.data);
-if (!existsSync(data)) {
-  console.log(`skipped: ${flags.data} is not in the shared data (LUTRA_SHARED)`);
-  process.exit(0);
-}
+const data = sharedText(root, flags.data);
 
 const run = describeRun(root);
 const contextSize = Math.max(...depths) + generate + 64;

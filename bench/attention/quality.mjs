@@ -8,12 +8,13 @@
  * Reads its text from ../shared/data (or LUTRA_SHARED), and says so where that is not there. Writes
  * bench/results/<date>-nomad-quality.json after each setting and prints a Markdown table.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { loadModel } from "../../dist/esm/index.js";
 import { describeRun, writeResults } from "../compare/machine.mjs";
+import { sharedText } from "../compare/shared-text.mjs";
 import { markdownTable } from "../compare/table.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -49,11 +50,7 @@ if (![threads, tokens, ...contexts].every((value) => Number.isInteger(value) && 
   console.error("--threads, --tokens and --contexts are whole numbers from 1, --exact-tokens one from 0");
   process.exit(2);
 }
-const data = join(process.env.LUTRA_SHARED ?? join(root, "..", "shared"), "data", flags.data);
-if (!existsSync(data)) {
-  console.log(`skipped: ${flags.data} is not in the shared data (LUTRA_SHARED)`);
-  process.exit(0);
-}
+const data = sharedText(root, flags.data);
 
 const columns = ["setting", "context", "tokens from", "ppl", "Δppl %", "KL", "KL 99 %", "top-1 %", "kept %", "dropped %"];
 const run = describeRun(root);
