@@ -3,6 +3,7 @@
  * pages [s · stride, (s + 1) · stride); positions may be computed again any number of times.
  */
 import { binding } from "../../dist/esm/binding/index.js";
+import { createStepArrays } from "../../dist/esm/scheduler/index.js";
 
 const pagePositions = 32;
 const chunkRows = 256;
@@ -15,41 +16,19 @@ export class NativeLoop {
     this.stride = Math.ceil(positions / pagePositions);
     const pages = this.stride * sequences;
     const maxRows = Math.max(chunkRows, sequences);
-    const kvType = "f16";
     this.engine = binding.engineCreate(this.model, {
       threads,
       maxRows,
       maxWanted: sequences,
       pages,
       isa,
-      kvType,
       attention,
     });
-    this.arrays = {
-      tokens: new Int32Array(maxRows),
-      positions: new Int32Array(maxRows),
-      sequences: new Int32Array(maxRows),
-      wants: new Uint8Array(maxRows),
-      targets: new Int32Array(maxRows).fill(-1),
-      pageTables: Int32Array.from({ length: pages }, (_, page) => page),
-      mirrorRows: new Int32Array(0),
-      mirrorPages: new Int32Array(0),
-      biasOffsets: new Int32Array(sequences + 1),
-      biasIds: new Int32Array(0),
-      biasDivides: new Float32Array(0),
-      biasAdds: new Float32Array(0),
-      candidateIds: new Int32Array(sequences * 256),
-      candidateLogits: new Float32Array(sequences * 256),
-      logSumExp: new Float32Array(sequences),
-      targetLogits: new Float32Array(sequences),
-      hidden: new Float32Array(0),
-      aborts: new Int32Array(new SharedArrayBuffer(4)),
-      sequenceAborts: new Int32Array(sequences).fill(-1),
-      exactUntil: new Int32Array(sequences),
-      attentionKept: new Float32Array(maxRows),
-      attentionDropped: new Float32Array(maxRows),
-      attentionCoded: new Float32Array(maxRows),
-    };
+    const limits = { maxSequences: sequences, maxBranches: 0, pageStride: this.stride, maxRows, maxWanted: sequences };
+    const pageTables = Int32Array.from({ length: pages }, (_, page) => page);
+    const aborts = new Int32Array(new SharedArrayBuffer(4));
+    this.arrays = createStepArrays({ ...limits, maxCandidates: 256, dim: 0 }, pageTables, aborts);
+    this.arrays.targets.fill(-1);
     this.shape = { rows: 0, sequences, pageStride: this.stride, k: 1, mirrors: 0 };
   }
 
