@@ -66,7 +66,6 @@ Codebooks::Codebooks(const CodebookShape& shape, std::vector<uint32_t> dims, std
   floats_.resize(heads * floats_per_head());
   outlier_dims_.resize(heads * shape.n_outliers);
   ranges_.resize(heads * 2 * shape.head_dim);
-  update_ranges();
 }
 
 HeadCodebook Codebooks::head(uint32_t layer, uint32_t head) {

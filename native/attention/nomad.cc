@@ -32,6 +32,10 @@ struct GroupResults {
   float max[kLookupQueries];
   float sum[kLookupQueries];
   alignas(64) float acc[kLookupQueries * kMaxHeadDim];  ///< [n][head_dim]
+
+  void store(uint32_t i, uint32_t head_dim, const Partial& out) const {
+    out.store(max[i], sum[i], acc + uint64_t{i} * head_dim);
+  }
 };
 
 // Writes 16-bit codes of a query as rows of keys want it, each dimension times the reach of its range, with the scale
@@ -227,8 +231,7 @@ void NomadAttention::attend_exactly(uint32_t r, const Group& group) {
                                                   .sum_out = results.sum,
                                                   .acc_out = results.acc});
     for (uint32_t i = 0; i < group.n; ++i) {
-      scratch_.exact_part(r, group.head_begin + i, part)
-          .store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
+      results.store(i, shape_.head_dim, scratch_.exact_part(r, group.head_begin + i, part));
     }
   }
 }
@@ -337,7 +340,7 @@ void NomadAttention::read_chosen(uint32_t r, uint32_t group_index, uint32_t rang
   for (uint32_t i = 0; i < group.n; ++i) {
     const uint32_t head = group.head_begin + i;
     const Partial out = scratch_.range_part(r, head, range);
-    out.store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
+    results.store(i, shape_.head_dim, out);
     if (!options_.tail) continue;
     add_tail(kernels_, cache_.type_index(),
              {.head_dim = shape_.head_dim,
@@ -384,8 +387,7 @@ void NomadAttention::read_all(uint32_t r, const Group& group, uint32_t range) {
                                              .sum_out = results.sum,
                                              .acc_out = results.acc});
   for (uint32_t i = 0; i < group.n; ++i) {
-    scratch_.range_part(r, group.head_begin + i, range)
-        .store(results.max[i], results.sum[i], results.acc + uint64_t{i} * shape_.head_dim);
+    results.store(i, shape_.head_dim, scratch_.range_part(r, group.head_begin + i, range));
   }
 }
 

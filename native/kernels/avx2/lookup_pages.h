@@ -15,7 +15,7 @@ inline void fetch_ahead(const uint8_t* const* pages, uint32_t page, uint32_t n_p
   constexpr uint32_t kAhead = 8;
   if (n_pages - page <= kAhead) return;
   for (uint64_t i = 0; i < page_bytes; i += 64) {
-    fetch_line<Cache::kSecond>(pages[page + kAhead] + i);
+    fetch_line(pages[page + kAhead] + i);
   }
 }
 

@@ -10,13 +10,12 @@
 #include "kernels/avx2/attention_lanes.h"
 #include "kernels/avx2/attention_scores.h"
 #include "kernels/fetch.h"
-#include "kernels/lookup_row_scale.h"
+#include "kernels/lookup_row.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Entries from the one worked on to the one fetched, and into the second cache: the first has too few places for what
-/// is under way.
+/// Entries from the one worked on to the one fetched.
 constexpr uint32_t kFetchAhead = 32;
 constexpr uint32_t kLine = 64;
 /// Entries whose rows are found at a time; a multiple of four.
@@ -28,34 +27,12 @@ struct Dot8 {
   static __m256i add(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
 };
 
-/// Where the key, value and scales of a listed position are.
-struct Row {
-  const int8_t* key;
-  const int8_t* value;
-  const uint16_t* scales;
-};
-
-/// The rows of listed positions.
-struct ListedRows {
-  Row at(uint32_t entry) const {
-    const uint32_t p = listed[entry], slot = p % kPagePositions;
-    const auto* page = reinterpret_cast<const int8_t*>(pages[p / kPagePositions]);
-    const uint64_t half = uint64_t{kPagePositions} * head_dim, offset = uint64_t{slot} * head_dim;
-    return {page + offset, page + half + offset, reinterpret_cast<const uint16_t*>(page + 2 * half) + 2 * slot};
-  }
-
-  const uint8_t* const* pages;
-  const uint32_t* listed;
-  uint32_t n_listed;
-  uint32_t head_dim;
-};
-
-LUTRA_TILE_INLINE void fetch_row(const Row& row, uint32_t head_dim) {
-  fetch_line<Cache::kSecond>(row.scales);
+LUTRA_TILE_INLINE void fetch_row(const LookupRow& row, uint32_t head_dim) {
+  fetch_line(row.scales);
   uint32_t dim = 0;
   do {
-    fetch_line<Cache::kSecond>(row.key + dim);
-    fetch_line<Cache::kSecond>(row.value + dim);
+    fetch_line(row.key + dim);
+    fetch_line(row.value + dim);
     dim += kLine;
   } while (dim < head_dim);
 }
@@ -68,7 +45,8 @@ inline __m128i sum_four(const __m256i (&v)[4]) {
 
 /// The integer products of Q queries with four keys.
 template <typename Dot, int Q>
-LUTRA_TILE_INLINE void dot_four(const int16_t* const* queries, const Row* rows, uint32_t head_dim, __m128i (&out)[Q]) {
+LUTRA_TILE_INLINE void dot_four(const int16_t* const* queries, const LookupRow* rows, uint32_t head_dim,
+                                __m128i (&out)[Q]) {
   const int16_t* query[Q];
   __m256i sums[Q][4];
 #pragma GCC unroll 4
@@ -103,34 +81,35 @@ LUTRA_TILE_INLINE void dot_four(const int16_t* const* queries, const Row* rows, 
 
 /// acc[i][dim..] += Σ weight · v, ascending, over entries [begin, end), for D vectors of dimensions.
 template <typename Lanes, int Q, int D>
-void add_listed(const ListedRows& rows, const float* weights, uint64_t stride, uint32_t begin, uint32_t end,
-                uint32_t dim, float* acc) {
+void add_listed(const LookupRefineArgs& args, const float* weights, uint32_t begin, uint32_t end, uint32_t dim,
+                float* acc) {
   constexpr uint32_t kWidth = Lanes::kWidth;
   typename Lanes::Vector sums[Q][D];
 #pragma GCC unroll 32
   for (int i = 0; i < Q * D; ++i) {
-    sums[i / D][i % D] = Lanes::load(acc + static_cast<uint32_t>(i / D) * rows.head_dim + dim + kWidth * (i % D));
+    sums[i / D][i % D] = Lanes::load(acc + static_cast<uint32_t>(i / D) * args.head_dim + dim + kWidth * (i % D));
   }
   for (uint32_t entry = begin; entry < end; ++entry) {
-    const Row row = rows.at(entry);
+    const LookupRow row = lookup_row(args.rows, args.selected[entry], args.head_dim);
     const int8_t* value = row.value + dim;
     const auto scale = Lanes::set(row_scale_value(row.scales[1]));
     add_products<Lanes, Q, D>(
         sums,
-        [&](int i) { return Lanes::multiply(Lanes::set(weights[static_cast<uint64_t>(i) * stride + entry]), scale); },
+        [&](int i) {
+          return Lanes::multiply(Lanes::set(weights[static_cast<uint64_t>(i) * args.score_stride + entry]), scale);
+        },
         [&](int j) { return Lanes::widen(value + kWidth * j); });
   }
 #pragma GCC unroll 32
   for (int i = 0; i < Q * D; ++i) {
-    Lanes::store(acc + static_cast<uint32_t>(i / D) * rows.head_dim + dim + kWidth * (i % D), sums[i / D][i % D]);
+    Lanes::store(acc + static_cast<uint32_t>(i / D) * args.head_dim + dim + kWidth * (i % D), sums[i / D][i % D]);
   }
 }
 
 template <typename Lanes, typename Dot>
 class Refine {
  public:
-  explicit Refine(const LookupRefineArgs& args)
-      : args_(args), rows_{args.rows, args.selected, args.n_selected, args.head_dim} {}
+  explicit Refine(const LookupRefineArgs& args) : args_(args) {}
 
   void run() {
     clear(0, args_.n_queries);
@@ -160,17 +139,19 @@ class Refine {
   /// Entries in blocks, whose rows are found before; those behind the last are the last again, and their scores, for
   /// which the scratch has room, are read by nobody.
   void score() {
-    Row rows[kBlockEntries + kFetchAhead];
+    LookupRow rows[kBlockEntries + kFetchAhead];
     for (uint32_t begin = 0; begin < args_.n_selected; begin += kBlockEntries) {
       const uint32_t rest = args_.n_selected - begin, last = args_.n_selected - 1;
       const uint32_t n = rest < kBlockEntries ? rest : kBlockEntries;
-      for (uint32_t i = 0; i < n + kFetchAhead; ++i) rows[i] = rows_.at(begin + i < last ? begin + i : last);
+      for (uint32_t i = 0; i < n + kFetchAhead; ++i) {
+        rows[i] = lookup_row(args_.rows, args_.selected[begin + i < last ? begin + i : last], args_.head_dim);
+      }
       for (uint32_t i = 0; begin == 0 && i < kFetchAhead; ++i) fetch_row(rows[i], args_.head_dim);
       for (uint32_t i = 0; i < n; i += 4) score_four(rows + i, begin + i);
     }
   }
 
-  LUTRA_TILE_INLINE void score_four(const Row* rows, uint32_t entry) {
+  LUTRA_TILE_INLINE void score_four(const LookupRow* rows, uint32_t entry) {
 #pragma GCC unroll 4
     for (uint32_t k = 0; k < 4; ++k) fetch_row(rows[k + kFetchAhead], args_.head_dim);
     const auto scale_of = [&](int k) { return row_scale_value(rows[k].scales[0]); };
@@ -197,17 +178,16 @@ class Refine {
         float* acc = args_.acc_out + uint64_t{from} * args_.head_dim;
         uint32_t dim = 0;
         for (; dim + Lanes::kWidth * D <= args_.head_dim; dim += Lanes::kWidth * D) {
-          add_listed<Lanes, Q, D>(rows_, scores(from), args_.score_stride, begin, end, dim, acc);
+          add_listed<Lanes, Q, D>(args_, scores(from), begin, end, dim, acc);
         }
         for (; dim < args_.head_dim; dim += 8) {
-          add_listed<typename Lanes::Eight, Q, 1>(rows_, scores(from), args_.score_stride, begin, end, dim, acc);
+          add_listed<typename Lanes::Eight, Q, 1>(args_, scores(from), begin, end, dim, acc);
         }
       });
     }
   }
 
   const LookupRefineArgs& args_;
-  ListedRows rows_;
 };
 
 }  // namespace

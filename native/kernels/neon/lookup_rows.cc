@@ -2,7 +2,7 @@
 // value is widened once for a block of up to four queries.
 #include <arm_neon.h>
 
-#include "kernels/lookup_row_scale.h"
+#include "kernels/lookup_row.h"
 #include "kernels/neon/attention_lanes.h"
 #include "kernels/neon/neon.h"
 
@@ -11,24 +11,10 @@ namespace {
 
 constexpr uint32_t kMaxBlock = 4;
 
-/// A listed position's key, value and their scales.
-struct Row {
-  Row(const LookupRefineArgs& args, uint32_t entry) {
-    const uint8_t* page = args.rows[args.selected[entry] / kPagePositions];
-    const uint64_t slot = args.selected[entry] % kPagePositions, half = uint64_t{kPagePositions} * args.head_dim;
-    key = reinterpret_cast<const int8_t*>(page) + slot * args.head_dim;
-    value = key + half;
-    scales = reinterpret_cast<const uint16_t*>(page + 2 * half) + 2 * slot;
-  }
-
-  const int8_t *key, *value;
-  const uint16_t* scales;
-};
-
 /// scores[i · stride + entry] of Q queries.
 template <int Q>
 void score(const LookupRefineArgs& args, uint32_t from, uint32_t entry) {
-  const Row row(args, entry);
+  const LookupRow row = lookup_row(args.rows, args.selected[entry], args.head_dim);
   int32x4_t low[Q], high[Q];
   for (int i = 0; i < Q; ++i) low[i] = high[i] = vdupq_n_s32(0);
   for (uint32_t d = 0; d < args.head_dim; d += 8) {
@@ -62,7 +48,7 @@ void add_values(const LookupRefineArgs& args, uint32_t from, uint32_t dim) {
 #pragma GCC unroll 16
   for (int i = 0; i < Q * E; ++i) sums[i / E][i % E] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
   for (uint32_t entry = 0; entry < args.n_selected; ++entry) {
-    const Row row(args, entry);
+    const LookupRow row = lookup_row(args.rows, args.selected[entry], args.head_dim);
     const float scale = row_scale_value(row.scales[1]);
     Eight value[E];
 #pragma GCC unroll 4

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/lookup_row_scale.h"
+#include "kernels/lookup_row.h"
 #include "kernels/scalar/attention_tile.h"
 #include "kernels/scalar/scalar.h"
 
@@ -36,29 +36,23 @@ void pack(const LookupPackArgs& args) noexcept {
 
 void refine(const LookupRefineArgs& args) noexcept {
   const uint32_t n = args.n_selected, head_dim = args.head_dim;
-  const auto key_of = [&](uint32_t p) {
-    return reinterpret_cast<const int8_t*>(args.rows[p / kPagePositions]) + uint64_t{p % kPagePositions} * head_dim;
-  };
-  const auto scales_of = [&](uint32_t p) {
-    const uint8_t* scales = args.rows[p / kPagePositions] + uint64_t{kPagePositions} * 2 * head_dim;
-    return reinterpret_cast<const uint16_t*>(scales) + uint64_t{p % kPagePositions} * 2;
-  };
+  const auto row_at = [&](uint32_t entry) { return lookup_row(args.rows, args.selected[entry], head_dim); };
   for (uint32_t i = 0; i < args.n_queries; ++i) {
     float* scores = args.scores + i * args.score_stride;
     float* acc = args.acc_out + uint64_t{i} * head_dim;
     for (uint32_t d = 0; d < head_dim; ++d) acc[d] = 0.0f;
     for (uint32_t j = 0; j < n; ++j) {
-      const int8_t* key = key_of(args.selected[j]);
+      const LookupRow row = row_at(j);
       int32_t sum = 0;
-      for (uint32_t d = 0; d < head_dim; ++d) sum += args.queries[i][d] * key[d];
-      const float scale = args.query_scales[i] * row_scale_value(scales_of(args.selected[j])[0]);
+      for (uint32_t d = 0; d < head_dim; ++d) sum += args.queries[i][d] * row.key[d];
+      const float scale = args.query_scales[i] * row_scale_value(row.scales[0]);
       scores[j] = std::fma(static_cast<float>(sum), scale, args.query_biases[i]);
     }
     if (!weights_of(scores, 0, n, args.max_out + i, args.sum_out + i)) continue;
     for (uint32_t j = 0; j < n; ++j) {
-      const int8_t* value = key_of(args.selected[j]) + uint64_t{kPagePositions} * head_dim;
-      const float weight = scores[j] * row_scale_value(scales_of(args.selected[j])[1]);
-      for (uint32_t d = 0; d < head_dim; ++d) acc[d] = std::fma(weight, static_cast<float>(value[d]), acc[d]);
+      const LookupRow row = row_at(j);
+      const float weight = scores[j] * row_scale_value(row.scales[1]);
+      for (uint32_t d = 0; d < head_dim; ++d) acc[d] = std::fma(weight, static_cast<float>(row.value[d]), acc[d]);
     }
   }
 }

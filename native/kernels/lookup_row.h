@@ -1,14 +1,30 @@
-// The scale of a key or value that is kept in 8 bits (LookupPackArgs). Internal linkage: each ISA path has its own
-// copy.
+// A key and value that are kept in 8 bits (LookupPackArgs): where they are in a page, and their scales. Internal
+// linkage: each ISA path has its own copy.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/kernels.h"
+
 namespace lutra::kernels {
 namespace {
 
 inline float row_scale_value(uint16_t stored) { return __builtin_bit_cast(float, uint32_t{stored} << 16); }
+
+/// Of one position.
+struct LookupRow {
+  const int8_t* key;
+  const int8_t* value;
+  const uint16_t* scales;  ///< of the key, of the value
+};
+
+inline LookupRow lookup_row(const uint8_t* const* pages, uint32_t position, uint32_t head_dim) {
+  const auto* page = reinterpret_cast<const int8_t*>(pages[position / kPagePositions]);
+  const uint64_t slot = position % kPagePositions, half = uint64_t{kPagePositions} * head_dim;
+  const int8_t* key = page + slot * head_dim;
+  return {key, key + half, reinterpret_cast<const uint16_t*>(page + 2 * half) + 2 * slot};
+}
 
 struct RowScale {
   /// `largest`: the bits of the largest magnitude; a NaN's are above all others.
