@@ -101,20 +101,15 @@ t.test("the objects of a path share no inline symbol with the others", { skip: m
 });
 
 t.test("kernels that fetch ahead still do when they are compiled", { skip: missing() }, (t) => {
-  for (const [library, object] of [
-    [avx2, "lookup_rows.cc.o"],
-    [avx2, "lookup_scan.cc.o"],
-    [avx2, "attention.cc.o"],
-    [avx512, "lookup_rows.cc.o"],
-    [avx512, "lookup_scan.cc.o"],
-    [avx512, "attention.cc.o"],
-  ] as const) {
+  for (const library of [avx2, avx512]) {
     const code = run("objdump", "-d", "--no-show-raw-insn", library);
-    const begin = code.indexOf(`\n${object}:`);
-    t.ok(begin >= 0, `${object} is in the library`);
-    const end = code.indexOf(".cc.o:", begin + object.length + 2);
-    // GCC deletes calls of functions that do nothing else.
-    t.match(code.slice(begin, end < 0 ? undefined : end), /\tprefetch/, object);
+    for (const object of ["lookup_rows.cc.o", "lookup_scan.cc.o", "attention.cc.o"]) {
+      const begin = code.indexOf(`\n${object}:`);
+      t.ok(begin >= 0, `${object} is in the library`);
+      const end = code.indexOf(".cc.o:", begin + object.length + 2);
+      // GCC deletes calls of functions that do nothing else.
+      t.match(code.slice(begin, end < 0 ? undefined : end), /\tprefetch/, object);
+    }
   }
   t.end();
 });
