@@ -34,6 +34,8 @@ export type {
   GenerateOptions,
   GenerateResult,
   LoadOptions,
+  LutOptions,
+  MatmulInfo,
   MemoryEstimate,
   ModelInfo,
   ModelMetrics,

@@ -18,8 +18,11 @@ export interface LoadOptions {
   kvCacheTokens?: number;
   /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
   kvCacheType?: KvCacheType;
-  /** How weights are multiplied. */
-  matmul?: "auto" | "dot";
+  /**
+   * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of the types that have bit planes), which by
+   * default gives the same bits. "auto" (default) is "dot" today.
+   */
+  matmul?: "auto" | "dot" | "lut" | LutOptions;
   /**
    * "exact" (default), or look-ups in place of most dot products of long contexts: an approximation that results name.
    * "nomad" is its defaults.
@@ -41,6 +44,16 @@ export interface LoadOptions {
   offline?: boolean;
   signal?: AbortSignal;
 }
+
+/** Products by table lookup: LUT-GEMM's idea in T-MAC's bit-plane form. */
+export interface LutOptions {
+  type: "lut";
+  /** "exact" (default) gives the bits of "dot"; "int8" rounds tables to 8 bits, an approximation that results name. */
+  tables?: "exact" | "int8";
+}
+
+/** How a model multiplies. */
+export type MatmulInfo = { type: "dot" } | Required<LutOptions>;
 
 /**
  * Sources of drafts: `recycling` (tokens that once were likely after a token), `suffix` (what followed the text's end where
@@ -372,6 +385,7 @@ export interface ModelInfo {
   isa: Isa;
   kvCacheType: KvCacheType;
   attention: AttentionInfo;
+  matmul: MatmulInfo;
   fileBytes: number;
   loadMs: number;
   hasChatTemplate: boolean;

@@ -5,11 +5,14 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 4;
+export const abiVersion = 5;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
 export type KvCacheType = "f16" | "q8_0";
+
+/** Tables that products look up in: exact ones give the bits of multiply-adds, those of 8 bits are an approximation. */
+export type LutTables = "exact" | "int8";
 
 /** How the hidden states of a text become one vector: their mean, the first token's, or the last one's. */
 export type Pooling = "mean" | "cls" | "last";
@@ -164,13 +167,15 @@ export interface NativeBinding {
 
   /**
    * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
-   * `onProgress(done, total)` is called on this thread between tensors, in bytes.
+   * `onProgress(done, total)` is called on this thread between tensors, in bytes. In the layout `planes` (default: `panels`)
+   * weights of types that have bit planes are looked up; it is another copy.
    */
   modelAcquire(
     path: string,
     threads: number,
     control: Int32Array,
     onProgress?: (done: number, total: number) => void,
+    layout?: "panels" | "planes",
   ): number;
   /** Another handle of the same weights, which belongs to the calling thread; no file is opened. */
   modelShare(handle: number): number;
@@ -197,6 +202,7 @@ export interface NativeBinding {
       isa: Isa;
       kvType?: KvCacheType;
       attention?: NativeAttention;
+      tables?: LutTables; // of weights in planes; default: exact
     },
   ): number;
   engineRelease(handle: number): void;

@@ -4,12 +4,13 @@ import type { NativeFile } from "../binding/index.js";
 import { describeValue, toLutraError } from "../errors.js";
 import type { MemoryEstimate } from "../types.js";
 import { findModel, openModel } from "./input.js";
-import { addCompute, addContext, type ModelFlags, option } from "./options.js";
+import { addCompute, addContext, type ModelFlags, option, techniqueOptions } from "./options.js";
 import { note, print, printJson, runCommand } from "./terminal.js";
 
 interface InspectFlags extends ModelFlags {
   ctxSize?: number;
   load: boolean;
+  matmul?: string;
 }
 
 interface Loaded {
@@ -23,7 +24,8 @@ export function registerInspect(program: Command): void {
     .command("inspect")
     .description("what a model file holds: metadata, tensors, memory estimate, the kernel path of each tensor")
     .argument("[model]", "the same as -m")
-    .addOption(option("--no-load", "read the header only: no memory estimate, no kernel paths"));
+    .addOption(option("--no-load", "read the header only: no memory estimate, no kernel paths"))
+    .addOption(option("--matmul <kind>", "matrix products: auto, dot or lut"));
   addContext(addCompute(command)).action((model: string | undefined, flags: InspectFlags) =>
     runCommand((signal) => inspect({ ...flags, model: model ?? flags.model }, signal)),
   );
@@ -50,10 +52,12 @@ async function inspect(flags: InspectFlags, signal: AbortSignal): Promise<void> 
 
 async function load(path: string, flags: InspectFlags, signal: AbortSignal): Promise<Loaded> {
   const { binding } = await import("../binding/index.js");
-  await using model = await openModel({ ...flags, model: path }, { contextSize: flags.ctxSize || undefined }, signal);
-  const { threads, contextSize } = model.info;
+  const options = { contextSize: flags.ctxSize || undefined, ...techniqueOptions({ matmul: flags.matmul }) };
+  await using model = await openModel({ ...flags, model: path }, options, signal);
+  const { threads, contextSize, matmul } = model.info;
+  const layout = matmul.type === "lut" ? "planes" : "panels";
   // Shares the copy that is in memory already.
-  const handle = binding.modelAcquire(path, threads, new Int32Array(1));
+  const handle = binding.modelAcquire(path, threads, new Int32Array(1), undefined, layout);
   try {
     const kernels = new Map(binding.modelTensors(handle).map((tensor) => [tensor.name, tensor.kernel]));
     return { memory: model.estimate(), contextSize, kernels };

@@ -39,6 +39,7 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
     attention,
     isa: engine.isa,
     kvCacheType: engine.kvCacheType,
+    matmul: engine.matmul,
     chatTemplate,
     loadMs: performance.now() - started,
     fileStamp,

@@ -165,10 +165,12 @@ function fixedAttention(
 }
 
 /** The approximate side of a comparison, with the codebooks that the first engine has found or made. */
-function comparedModel({ model, isa, threads, kvCacheType, attention }: EngineStartOptions["task"]): ComparedModel {
-  if (attention?.codebooks === undefined) return { model, isa, threads, kvCacheType, attention: undefined };
+function comparedModel(task: EngineStartOptions["task"]): ComparedModel {
+  const { model, isa, threads, kvCacheType, matmul, attention } = task;
+  const same = { model, isa, threads, kvCacheType, matmul };
+  if (attention?.codebooks === undefined) return { ...same, attention: undefined };
   const { calibration: _, codebooks, ...manner } = attention;
-  return { model, isa, threads, kvCacheType, attention: { ...manner, codebooks } };
+  return { ...same, attention: { ...manner, codebooks } };
 }
 
 function namespaceOf(request: object): number {

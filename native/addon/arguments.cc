@@ -74,6 +74,10 @@ Napi::Object Arguments::object(size_t index, const char* name) const {
   return value.As<Napi::Object>();
 }
 
+std::string Arguments::optional_text(size_t index, const char* name, const char* otherwise) const {
+  return index >= info_.Length() || info_[index].IsUndefined() ? otherwise : text(index, name);
+}
+
 Napi::Function Arguments::optional_function(size_t index, const char* name) const {
   if (index >= info_.Length() || info_[index].IsUndefined()) return Napi::Function();
   if (!info_[index].IsFunction()) throw WrongType{std::string(name) + ": expected a function or undefined"};

@@ -53,6 +53,8 @@ class Arguments {
   ArrayView<int32_t> int32_array(size_t index, const char* name) const;
   ArrayView<float> float_array(size_t index, const char* name) const;
   ArrayView<double> double_array(size_t index, const char* name) const;
+  /// undefined, which gives `otherwise`, or a string.
+  std::string optional_text(size_t index, const char* name, const char* otherwise) const;
   /// undefined or a function.
   Napi::Function optional_function(size_t index, const char* name) const;
 

@@ -27,6 +27,15 @@ cache::KvType kv_type_property(const Napi::Object& object) {
   throw WrongType{"kvType: expected \"f16\" or \"q8_0\""};
 }
 
+/// Exact unless the caller names tables.
+kernels::LutTables tables_property(const Napi::Object& object) {
+  const Napi::Value value = object.Get("tables");
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (value.IsUndefined() || name == "exact") return kernels::LutTables::kExact;
+  if (name == "int8") return kernels::LutTables::kInt8;
+  throw WrongType{"tables: expected \"exact\" or \"int8\""};
+}
+
 double number_property(const Napi::Object& object, const char* name, double least, double most) {
   const Napi::Value value = object.Get(name);
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : least - 1;
@@ -66,6 +75,7 @@ Napi::Value engine_create(const Arguments& arguments) {
   options.isa = isa_property(object);
   options.kv_type = kv_type_property(object);
   options.lookup = attention_property(object);
+  options.tables = tables_property(object);
   auto engine = unwrap(forward::Engine::create(loaded->model, options));
   return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
 }

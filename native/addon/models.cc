@@ -13,6 +13,13 @@ std::shared_ptr<const forward::LoadedModel> model_of(const Arguments& arguments)
   return models().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
 
+/// Whether weights become bit planes.
+bool wants_planes(const Arguments& arguments, size_t index) {
+  const std::string layout = arguments.optional_text(index, "layout", "panels");
+  if (layout != "panels" && layout != "planes") throw WrongType{"layout: expected \"panels\" or \"planes\""};
+  return layout == "planes";
+}
+
 Napi::Value model_acquire(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const std::string path = arguments.text(0, "path");
@@ -23,6 +30,7 @@ Napi::Value model_acquire(const Arguments& arguments) {
   bool callback_threw = false;
   model::LoadOptions options;
   options.threads = threads;
+  options.bit_planes = wants_planes(arguments, 4);
   options.abort = reinterpret_cast<const std::atomic<int32_t>*>(control.data);
   if (!on_progress.IsEmpty()) {
     options.progress = [&](uint64_t done, uint64_t total) {
@@ -97,7 +105,7 @@ Napi::Value model_tensors(const Arguments& arguments) {
     tensor.Set("type", base::tensor_type_traits(report.type).name);
     tensor.Set("rows", report.rows);
     tensor.Set("cols", report.k);
-    tensor.Set("kernel", "dot");
+    tensor.Set("kernel", report.bit_planes ? "lut" : "dot");
     tensor.Set("packedBytes", static_cast<double>(report.packed_bytes));
     tensors.Set(tensors.Length(), tensor);
   }

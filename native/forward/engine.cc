@@ -92,6 +92,7 @@ bool Engine::allocate() {
   const model::HyperParameters& hyper = model_->hyper;
   const CheckedSize rows = options_.max_rows;
   const uint32_t h_width = std::max(hyper.dim, hyper.q_dim);
+  const quant::LutRoom room = {model_->largest_tile_bytes, team_.size(), options_.tables};
   auto carve = [&](uint8_t* arena) {
     Carver carver(arena);
     x_ = carver.floats(rows * hyper.dim);
@@ -103,10 +104,10 @@ bool Engine::allocate() {
     attention_scratch_ = carver.floats(
         attention::scratch_floats(hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
     logits_ = carver.floats(CheckedSize(options_.max_wanted) * hyper.vocab_size);
-    uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width));
-    uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim));
-    h_ = quant::Activations(h, options_.max_rows, h_width);
-    hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim);
+    uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width, room));
+    uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim, room));
+    h_ = quant::Activations(h, options_.max_rows, h_width, room);
+    hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim, room);
     return carver.used();
   };
   const CheckedSize bytes = carve(nullptr);

@@ -35,6 +35,8 @@ struct EngineOptions {
   cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
   std::optional<LookupOptions> lookup;  ///< none: attention is exact
+  /// Of products with weights in bit planes. Those of kInt8 are approximations, whatever the number of rows.
+  kernels::LutTables tables = kernels::LutTables::kExact;
 };
 
 /// How codebooks are trained; see attention/codebook_training.h.

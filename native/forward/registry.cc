@@ -48,7 +48,8 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
                                                                   const model::LoadOptions& options) {
   auto file = gguf::File::open(path);
   if (!file.ok()) return file.status();
-  const std::string key = file.value()->identity();
+  // Weights in bit planes are another copy than weights in panels.
+  const std::string key = file.value()->identity() + (options.bit_planes ? " in bit planes" : "");
   {
     std::unique_lock lock(mutex_);
     while (true) {

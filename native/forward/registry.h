@@ -32,7 +32,7 @@ class ModelRegistry {
  public:
   static ModelRegistry& instance();
 
-  /// The one copy of the file at `path`, loading it unless it is in memory. Concurrent calls for one file wait for the
+  /// The one copy of the file at `path` (one more where it is asked for in bit planes too), loading it unless it is in memory. Concurrent calls for one file wait for the
   /// first; when that one fails or is aborted, the next takes over.
   base::Result<std::shared_ptr<const LoadedModel>> acquire(const std::string& path, const model::LoadOptions& options);
 
@@ -45,7 +45,7 @@ class ModelRegistry {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::string, Entry> entries_;  ///< by the file's identity
+  std::map<std::string, Entry> entries_;  ///< by the file's identity and how its weights lie
 };
 
 }  // namespace lutra::forward

@@ -37,10 +37,12 @@ struct TensorReport {
   base::TensorType type;
   uint32_t rows, k;
   uint64_t packed_bytes;
+  bool bit_planes;
 };
 
 struct LoadOptions {
   int threads = 1;
+  bool bit_planes = false;  ///< weights of types that have them become bit planes, for products by lookup
   const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
   std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };
@@ -60,6 +62,7 @@ class Model {
   std::vector<std::string> warnings;
   std::vector<TensorReport> report;
   uint64_t file_bytes = 0;
+  uint64_t largest_tile_bytes = 0;  ///< of bit planes; 0: no matrix is in bit planes
   uint64_t weight_bytes() const { return arena_.size_bytes(); }
 
  private:

@@ -9,13 +9,29 @@
 
 namespace lutra::quant {
 
+/// What products with bit planes need beside the activations; nothing when tile_bytes is 0.
+struct LutRoom {
+  uint64_t tile_bytes = 0;  ///< of the largest tile
+  int n_threads = 1;
+  kernels::LutTables tables = kernels::LutTables::kExact;
+};
+
 class Activations {
  public:
+  /// Tables of rows from one on, as the kernels take them.
+  struct Tables {
+    kernels::LutTables kind;
+    const uint8_t* entries;
+    const float* d;
+    const int32_t* centres;
+  };
+
   Activations() = default;
-  /// Bytes that `max_rows` rows of up to `max_k` floats take.
-  static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k);
+  /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12 bytes an element of the few rows that exact
+  /// ones are built for, 4.4 of all rows for 8-bit ones.
+  static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k, const LutRoom& room = {});
   /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
-  Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k);
+  Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, const LutRoom& room = {});
 
   /// Starts a new set of n rows of k floats; row t is at row(t). Forgets any quantised form.
   void begin(uint32_t n, uint32_t k);
@@ -32,6 +48,12 @@ class Activations {
   uint32_t n() const { return n_; }
   uint32_t k() const { return k_; }
   kernels::PlaneActivations planes(uint32_t first_row) const;
+  /// Whether the rows of this set have tables once they are quantised. Exact ones are for few rows, of which they are
+  /// faster than panels, with the same result; those of 8 bits for any number, so that a row's result is its own.
+  bool has_tables() const { return n_ <= table_rows_; }
+  Tables tables(uint32_t first_row) const;
+  /// Where a thread may put the panels of a tile.
+  uint8_t* panel_room(int member) const { return panel_room_ + static_cast<uint64_t>(member) * room_.tile_bytes; }
   const float* floats(uint32_t first_row) const { return floats_ + static_cast<uint64_t>(first_row) * k_; }
 
  private:
@@ -40,6 +62,12 @@ class Activations {
   float* d_ = nullptr;
   float* s_ = nullptr;
   float* s16_ = nullptr;
+  LutRoom room_;
+  uint32_t table_rows_ = 0;
+  uint8_t* entries_ = nullptr;
+  float* table_d_ = nullptr;
+  int32_t* centres_ = nullptr;
+  uint8_t* panel_room_ = nullptr;
   uint32_t n_ = 0;
   uint32_t k_ = 0;
   bool quantized_ = false;

@@ -20,8 +20,9 @@ struct GroupSums {
   int32_t reach, least;
 };
 
-inline GroupSums subset_sums(const int8_t* high, const int8_t* low) {
-  GroupSums group = {{}, 0, 0};
+inline void subset_sums(const int8_t* high, const int8_t* low, GroupSums& group) {
+  group.sums = Sums{};
+  group.reach = group.least = 0;
   const Sums lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {
@@ -31,7 +32,6 @@ inline GroupSums subset_sums(const int8_t* high, const int8_t* low) {
     group.reach += c < 0 ? -c : c;
     group.least += c < 0 ? c : 0;
   }
-  return group;
 }
 
 inline void store_entries(const Sums& values, uint8_t* out) {
@@ -43,23 +43,23 @@ inline void build_exact(const LutBuildArgs& args) noexcept {
   uint8_t* out = args.entries;
   for (uint32_t k = 0; k < args.k; k += kLutGroup, out += lut_group_bytes(LutTables::kExact)) {
     const int8_t* high = args.planes + k / 32 * 64 + k % 32;
-    const Sums sums = subset_sums(high, high + 32).sums;
-    store_entries(sums & 63, out);
-    store_entries((sums >> 6) & 63, out + kLutEntries);
-    store_entries(sums >> 12, out + 2 * kLutEntries);
+    GroupSums group;
+    subset_sums(high, high + 32, group);
+    store_entries(group.sums & 63, out);
+    store_entries((group.sums >> 6) & 63, out + kLutEntries);
+    store_entries(group.sums >> 12, out + 2 * kLutEntries);
   }
 }
 
+constexpr float kRounder = 12582912.0f;  // 1.5 · 2^23
+constexpr int32_t kRounderBits = 0x4B400000;
+
 /// To the nearest integer, halves to even: float addition does it, for |x| ≤ 254 ≪ 2^22.
-inline Sums rounded(const SumFloats& x) {
-  const SumFloats shifted = x + 12582912.0f;  // 1.5 · 2^23
-  return (Sums)shifted - 0x4B400000;          // same bytes
-}
 inline int32_t rounded(float x) {
-  const float shifted = x + 12582912.0f;
+  const float shifted = x + kRounder;
   int32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  return bits - 0x4B400000;
+  return bits - kRounderBits;
 }
 
 inline void build_int8(const LutBuildArgs& args) noexcept {
@@ -69,14 +69,15 @@ inline void build_int8(const LutBuildArgs& args) noexcept {
     int32_t reach = 1;
     for (int g = 0; g < 8; ++g) {
       const int8_t* high = args.planes + uint64_t{block} * 64 + 4 * g;
-      groups[g] = subset_sums(high, high + 32);
+      subset_sums(high, high + 32, groups[g]);
       reach = groups[g].reach > reach ? groups[g].reach : reach;
     }
     const float factor = 254.0f / static_cast<float>(reach);
     args.table_d[block] = args.d[block] * (static_cast<float>(reach) / 254.0f);
     int32_t centres[2] = {0, 0};
     for (int g = 0; g < 8; ++g, out += kLutEntries) {
-      const Sums q = rounded(__builtin_convertvector(groups[g].sums, SumFloats) * factor);
+      const SumFloats shifted = __builtin_convertvector(groups[g].sums, SumFloats) * factor + kRounder;
+      const Sums q = (Sums)shifted - kRounderBits;  // same bytes
       const int32_t least = rounded(static_cast<float>(groups[g].least) * factor);
       const int32_t largest = rounded(static_cast<float>(groups[g].least + groups[g].reach) * factor);
       const int32_t centre = (least + largest + 1) >> 1;
