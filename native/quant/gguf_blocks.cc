@@ -119,16 +119,12 @@ void read_iq4_xs(const uint8_t* block, BlockCodes& out) {
   }
 }
 
-/// Four base-3 digits of each of n bytes, or five: the byte holds them as a fraction in [0, 1) of 256 steps, and each
-/// multiplication by 3 carries the next one out.
+/// n_digits base-3 digits of each of n bytes. A byte is a fraction of 256: three times it carries its first digit past
+/// 256, and the next stands where the first did once the carry is dropped.
 void read_digits(const uint8_t* bytes, int n, int n_digits, uint8_t* codes) {
-  for (int i = 0; i < n; ++i) {
-    uint8_t rest = bytes[i];
-    for (int digit = 0; digit < n_digits; ++digit) {
-      const int product = rest * 3;
-      codes[digit * n + i] = static_cast<uint8_t>(product >> 8);
-      rest = static_cast<uint8_t>(product);
-    }
+  int power = 1;
+  for (int digit = 0; digit < n_digits; ++digit, power *= 3, codes += n) {
+    for (int i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>((bytes[i] * power % 256) * 3 / 256);
   }
 }
 

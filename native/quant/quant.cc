@@ -62,9 +62,8 @@ ScaleOffsets scale_offsets(TensorType type) {
 /// The last E8M0 byte whose largest value, 6 · 2^(252 − 127), is a float.
 constexpr uint8_t kLastExponent = 252;
 
-bool finite_block(TensorType type, const uint8_t* block) {
+bool finite_block(TensorType type, ScaleOffsets at, const uint8_t* block) {
   if (type == TensorType::MXFP4) return block[0] <= kLastExponent;
-  const ScaleOffsets at = scale_offsets(type);
   return finite_half(load_u16(block + at.d)) && (at.m < 0 || finite_half(load_u16(block + at.m)));
 }
 
@@ -110,9 +109,10 @@ int64_t find_nonfinite(TensorType type, const uint8_t* row, uint64_t k) {
   }
   const base::TensorTypeTraits& traits = base::tensor_type_traits(type);
   if (panel_shape(type) == nullptr) return -1;
+  const ScaleOffsets at = scale_offsets(type);
   const uint64_t n_blocks = k / traits.block_elements;
   for (uint64_t b = 0; b < n_blocks; ++b, row += traits.block_bytes) {
-    if (!finite_block(type, row)) return static_cast<int64_t>(b);
+    if (!finite_block(type, at, row)) return static_cast<int64_t>(b);
   }
   return -1;
 }
