@@ -93,6 +93,9 @@ class Weights {
     const uint32_t n_rows = matrix_.bit_planes ? quant::kGroupRows : kernels::kPanelRows;
     rows_.resize(n_rows * quant::row_bytes(type, matrix_.k));
     for (uint8_t& byte : rows_) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every float of a type finite
+    if (type == TensorType::MXFP4) {  // nor have its powers of two subnormal products
+      for (size_t at = 0; at < rows_.size(); at += 17) rows_[at] |= 0x40;
+    }
     uint64_t step = matrix_.panel_bytes;
     if (matrix_.bit_planes) {
       quant::pack_lut_tile(type, rows_.data(), n_rows, matrix_.k, bytes_.data());

@@ -157,7 +157,9 @@ bool has_bit_planes(TensorType type) {
     case TensorType::Q2_K:
     case TensorType::Q3_K:
     case TensorType::Q4_K:
-    case TensorType::Q5_K: return true;
+    case TensorType::Q5_K:
+    case TensorType::TQ1_0:
+    case TensorType::TQ2_0: return true;
     default: return false;
   }
 }

@@ -9,7 +9,7 @@ import type { ModelOptions } from "../support/gguf-model.js";
 import { tinyModel } from "../support/models.js";
 import { NativeSession, type SessionOptions } from "../support/native-session.js";
 
-const types = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K"] as TensorTypeName[];
+const types = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "TQ1_0", "TQ2_0"] as TensorTypeName[];
 const length = 12;
 const most = 6;
 const idsOf = (sequence: number): number[] => Array.from({ length }, (_, i) => (7 * i + 11 * sequence + 3) % 64);

@@ -78,6 +78,8 @@ void fill_tables(LutKernels& lut) noexcept {
   set(TensorType::Q5_K, sweep<Lanes, NibbleTile<Lanes, kPanelQ5_K, 0, kTables>>);
   set(TensorType::Q2_K, sweep<Lanes, PairTile<Lanes, kPanelQ2_K, 0, kTables>>);
   set(TensorType::Q3_K, sweep<Lanes, PairTile<Lanes, kPanelQ3_K, 4, kTables>>);
+  set(TensorType::TQ1_0, sweep<Lanes, PairTile<Lanes, kPanelTernary, 1, kTables>>);
+  set(TensorType::TQ2_0, sweep<Lanes, PairTile<Lanes, kPanelTernary, 1, kTables>>);
 }
 
 }  // namespace

@@ -144,6 +144,8 @@ void fill(LutKernels& lut) noexcept {
   set(TensorType::Q5_K, matmul_tiles<kPanelQ5_K, 0, kTables>);
   set(TensorType::Q2_K, matmul_tiles<kPanelQ2_K, 0, kTables>);
   set(TensorType::Q3_K, matmul_tiles<kPanelQ3_K, 4, kTables>);
+  set(TensorType::TQ1_0, matmul_tiles<kPanelTernary, 1, kTables>);
+  set(TensorType::TQ2_0, matmul_tiles<kPanelTernary, 1, kTables>);
 }
 
 }  // namespace
