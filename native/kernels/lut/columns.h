@@ -29,7 +29,8 @@ struct Columns {
   const float* s;
   const float* s16;
   const int32_t* centres;
-  uint64_t blocks;  ///< per column: the stride between columns
+  uint64_t blocks;         ///< per column: the stride between columns
+  uint64_t entries_bytes;  ///< of a column
 
   LUTRA_LUT_INLINE Columns(const LutMatmulArgs& args, uint64_t column)
       : entries(args.entries + column * (args.k / kLutGroup) * lut_group_bytes(kTables)),
@@ -37,12 +38,13 @@ struct Columns {
         s(args.s + column * (args.k / 32)),
         s16(args.s16 + column * (args.k / 16)),
         centres(kTables == LutTables::kExact ? nullptr : args.centres + column * (args.k / 16)),
-        blocks(args.k / 32) {}
+        blocks(args.k / 32),
+        entries_bytes(args.k / kLutGroup * lut_group_bytes(kTables)) {}
 
   /// The 16 entries of digit `digit` of group `group` (0..7) of the unit.
   LUTRA_LUT_INLINE const uint8_t* table(int column, int group, int digit) const {
     constexpr uint64_t kGroupBytes = lut_group_bytes(kTables);
-    return entries + static_cast<uint64_t>(column) * blocks * 8 * kGroupBytes +
+    return entries + static_cast<uint64_t>(column) * entries_bytes +
            static_cast<uint64_t>(group) * kGroupBytes + static_cast<uint64_t>(digit) * kLutEntries;
   }
   LUTRA_LUT_INLINE float scale(int column) const { return d[static_cast<uint64_t>(column) * blocks]; }

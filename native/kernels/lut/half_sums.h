@@ -9,6 +9,17 @@
 namespace lutra::kernels::lut {
 namespace {
 
+/// Keeps a sum where it is written. Left alone, GCC 12 looks up for all columns before it adds, and spills.
+template <typename Vector>
+LUTRA_LUT_INLINE Vector settled(Vector value) {
+#if defined(__x86_64__)
+  asm volatile("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm volatile("" : "+w"(value));
+#endif
+  return value;
+}
+
 /// sums[column][digit][vector] = the exact entries of the half's four groups, added in bytes (lut_kernels.h: they fit).
 /// Codes of group m of `half` start at codes + m · stride.
 template <typename Lanes, int kHalf, int kColumns, int kVectors>
@@ -29,7 +40,7 @@ LUTRA_LUT_INLINE void add_bytes(const uint8_t* codes, uint32_t stride, const Col
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
           const typename Lanes::Bytes found = Lanes::lookup(table, index[v]);
-          sums[c][digit][v] = m == 0 ? found : Lanes::add_bytes(sums[c][digit][v], found);
+          sums[c][digit][v] = m == 0 ? found : settled(Lanes::add_bytes(sums[c][digit][v], found));
         }
       }
     }
