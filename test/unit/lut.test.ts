@@ -144,7 +144,7 @@ t.test("a session of approximate products is nobody else's", async (t) => {
   const path = tinyModel({ type: "Q4_0" });
   const file = `${t.testdir()}/a.session`;
   await using approximate = await loadModel(path, { matmul: { type: "lut", tables: "int8" }, maxSequences: 1 });
-  const session = approximate.createSession();
+  const session = approximate.session();
   await session.generate([5, 9, 3], { maxTokens: 4, temperature: 0, ignoreEos: true });
   await session.save(file);
   await approximate.loadSession(file);
