@@ -131,12 +131,12 @@ class LutBench {
     if (form == "dot") return 0;
     const auto tables = form == "exact" ? kernels::LutTables::kExact : kernels::LutTables::kInt8;
     std::vector<int8_t> planes(size_t{2} * k, 3);
-    std::vector<float> d(k / 32, 1.0f), table_d(k / 32);
-    std::vector<int32_t> centres(k / 16);
+    std::vector<float> d(k / 32, 1.0f), table_d(k / 16);
+    std::vector<int32_t> biases(k / 16);
     base::AlignedBuffer entries(k / kernels::kLutGroup * kernels::lut_group_bytes(tables));
     return bench::median_seconds(0.001, [&] {
       table_.lut.build[static_cast<size_t>(tables)](
-          {k, planes.data(), d.data(), entries.data(), table_d.data(), centres.data()});
+          {k, planes.data(), d.data(), entries.data(), table_d.data(), biases.data()});
     });
   }
 

@@ -18,9 +18,11 @@
 // T = t0 + 64 t1 + 4096 t2, 0 ≤ t0, t1 ≤ 63, −32 ≤ t2 ≤ 31. Four entries (half a unit) add up within a byte: 4 · 63 =
 // 252, 4 · −32 = −128, 4 · 31 = 124. So a half costs 12 lookups and 9 byte sums a plane, and sums are those of the
 // multiply-adds, bit for bit; so are the floats, whose operations and order are the same.
-// kInt8: x = q − centre, q = round-half-even(float(T) · (254 / reach)), reach = the largest Σ|c| of the block's groups
-// (at least 1), centre = (least q + largest q + 1) >> 1: q's differ by at most 255, so −128 ≤ x ≤ 127. An entry is off
-// by half of 1/254 of reach. d becomes d · (reach / 254); the centres are added back as integers.
+// kInt8: x = q − centre, q = round-half-even(float(T) · (254 / reach)), reach = the largest Σ|c| of the half block's
+// groups (at least 1), centre = (least q + largest q + 1) >> 1: q's differ by at most 255, so −128 ≤ x ≤ 127. An entry is
+// off by half of 1/254 of reach at most. What is left out comes back as one integer a half block and plane, its `bias`,
+// in quarters of an entry: it makes the entries of a half right on average (without it, and with one reach a block, the
+// squared error is 1.5 times as large). So a sum is 4 Σ x + bias, and d becomes d · (reach / 1016).
 #pragma once
 
 #include <cstdint>
@@ -55,8 +57,8 @@ struct LutBuildArgs {
   const int8_t* planes;  ///< as PlaneActivations, as is d
   const float* d;
   uint8_t* entries;  ///< [k/4][digits][16], 16-byte aligned
-  float* table_d;    ///< [k/32] kInt8 only: the scale of a block's entries
-  int32_t* centres;  ///< [k/16] kInt8 only: sums of the centres of half a block's groups
+  float* table_d;   ///< [k/16] kInt8 only: the scale of a half block's sums
+  int32_t* biases;  ///< [k/16] kInt8 only: Σ over the half's groups of what entries lack, in quarters
 };
 using LutBuildFn = void (*)(const LutBuildArgs& args) noexcept;
 
@@ -69,8 +71,8 @@ struct LutMatmulArgs {
   uint32_t k;
   uint32_t n;              ///< columns, ≥ 1
   const uint8_t* entries;  ///< [n][k/4][digits][16]
-  const float* d;          ///< [n][k/32] scale of entries: kExact PlaneActivations::d, kInt8 table_d
-  const int32_t* centres;  ///< [n][k/16] kInt8 only
+  const float* d;          ///< kExact: [n][k/32] PlaneActivations::d; kInt8: [n][k/16] table_d
+  const int32_t* biases;   ///< [n][k/16] kInt8 only
   const float* s;          ///< [n][k/32] as PlaneActivations, as is s16
   const float* s16;        ///< [n][k/16]
   float* out;

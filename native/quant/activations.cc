@@ -26,7 +26,7 @@ uint64_t Activations::bytes_needed(uint64_t max_rows, uint64_t max_k, const LutR
   const uint64_t table_rows = rows_with_tables(max_rows, room);
   return align(max_rows * k * sizeof(float)) + align(max_rows * 2 * k) +
          2 * align(max_rows * (k / 32) * sizeof(float)) + align(max_rows * (k / 16) * sizeof(float)) +
-         align(table_rows * entries_bytes(k, room.tables)) + align(table_rows * (k / 32) * sizeof(float)) +
+         align(table_rows * entries_bytes(k, room.tables)) + align(table_rows * (k / 16) * sizeof(float)) +
          align(table_rows * (k / 16) * sizeof(int32_t)) +
          align(room.tile_bytes * static_cast<uint64_t>(room.n_threads));
 }
@@ -46,8 +46,8 @@ Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, cons
   s_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
   s16_ = reinterpret_cast<float*>(take(rows * (k / 16) * sizeof(float)));
   entries_ = take(table_rows_ * entries_bytes(k, room.tables));
-  table_d_ = reinterpret_cast<float*>(take(table_rows_ * (k / 32) * sizeof(float)));
-  centres_ = reinterpret_cast<int32_t*>(take(table_rows_ * (k / 16) * sizeof(int32_t)));
+  table_d_ = reinterpret_cast<float*>(take(table_rows_ * (k / 16) * sizeof(float)));
+  biases_ = reinterpret_cast<int32_t*>(take(table_rows_ * (k / 16) * sizeof(int32_t)));
   panel_room_ = take(room.tile_bytes * static_cast<uint64_t>(room.n_threads));
 }
 
@@ -64,8 +64,8 @@ kernels::PlaneActivations Activations::planes(uint32_t first_row) const {
 
 Activations::Tables Activations::tables(uint32_t first_row) const {
   const uint64_t t = first_row;
-  return {room_.tables, entries_ + t * entries_bytes(k_, room_.tables), table_d_ + t * (k_ / 32),
-          centres_ + t * (k_ / 16)};
+  return {room_.tables, entries_ + t * entries_bytes(k_, room_.tables), table_d_ + t * (k_ / 16),
+          biases_ + t * (k_ / 16)};
 }
 
 void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end,
@@ -80,8 +80,8 @@ void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint
       .planes = planes_ + row * 2 * k_ + 2 * begin,
       .d = d_ + row * (k_ / 32) + block,
       .entries = entries_ + row * entries_bytes(k_, room_.tables) + entries_bytes(begin, room_.tables),
-      .table_d = table_d_ + row * (k_ / 32) + block,
-      .centres = centres_ + row * (k_ / 16) + 2 * block,
+      .table_d = table_d_ + row * (k_ / 16) + 2 * block,
+      .biases = biases_ + row * (k_ / 16) + 2 * block,
   });
 }
 

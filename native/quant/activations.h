@@ -23,12 +23,12 @@ class Activations {
     kernels::LutTables kind;
     const uint8_t* entries;
     const float* d;
-    const int32_t* centres;
+    const int32_t* biases;
   };
 
   Activations() = default;
   /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12 bytes an element of the few rows that exact
-  /// ones are built for, 4.4 of all rows for 8-bit ones.
+  /// ones are built for, 4.5 of all rows for 8-bit ones.
   static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k, const LutRoom& room = {});
   /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
   Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, const LutRoom& room = {});
@@ -66,7 +66,7 @@ class Activations {
   uint32_t table_rows_ = 0;
   uint8_t* entries_ = nullptr;
   float* table_d_ = nullptr;
-  int32_t* centres_ = nullptr;
+  int32_t* biases_ = nullptr;
   uint8_t* panel_room_ = nullptr;
   uint32_t n_ = 0;
   uint32_t k_ = 0;

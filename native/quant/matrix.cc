@@ -60,7 +60,7 @@ void look_up(const kernels::KernelTable& kernels, const Tokens& tokens, const Ma
       .n = tokens.n,
       .entries = tables.entries,
       .d = exact ? planes.d : tables.d,
-      .centres = tables.centres,
+      .biases = tables.biases,
       .s = planes.s,
       .s16 = planes.s16,
       .out = out.values,

@@ -14,8 +14,8 @@ struct LutLanes {
   using Bytes = __m256i;
   using Rows = __m256i;
   using Shorts = __m256i;
-  /// Planes 0 and 1 with weights 1 and 2 in even 16-bit lanes, planes 2 and 3 with 4 and 8 in odd ones. Of a unit:
-  /// kExact at most 2 · 252 · 12 = 6048, kInt8 8 · 128 · 12 = 12288.
+  /// Planes 0 and 1 in even 16-bit lanes, planes 2 and 3 in odd ones. kExact: of a unit, 2 · 252 · 12 = 6048 at most;
+  /// kInt8: of half a unit, 4 · 128 · 48 = 24576.
   using Partial = __m256i;
   using Ints = __m256i;
   using Floats = __m256;
@@ -50,10 +50,10 @@ struct LutLanes {
     return kSigned ? _mm256_cvtepi8_epi16(half) : _mm256_cvtepu8_epi16(half);
   }
 
-  /// Planes 0 and 1 of each 16-bit lane with weights 1 and 2.
-  template <bool kSigned>
+  /// Planes 0 and 1 of each 16-bit lane with weights kUnit and 2 kUnit.
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Shorts joined(Bytes bytes) {
-    return weighted<kSigned>(bytes, _mm256_set1_epi16(0x0201));
+    return weighted<kSigned>(bytes, _mm256_set1_epi16(0x0201 * kUnit));
   }
   static LUTRA_INLINE Shorts broadcast_short(int value) { return _mm256_set1_epi16(static_cast<int16_t>(value)); }
   static LUTRA_INLINE Shorts add_shorts(Shorts a, Shorts b) { return _mm256_add_epi16(a, b); }
@@ -66,9 +66,9 @@ struct LutLanes {
   }
 
   static LUTRA_INLINE Partial no_partial() { return _mm256_setzero_si256(); }
-  template <bool kSigned>
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Partial add_planes(Partial sum, Bytes bytes) {
-    return _mm256_add_epi16(sum, weighted<kSigned>(bytes, _mm256_set1_epi32(0x08040201)));
+    return _mm256_add_epi16(sum, weighted<kSigned>(bytes, _mm256_set1_epi32(0x08040201 * kUnit)));
   }
   template <int kShift>
   static LUTRA_INLINE Ints ints(Partial sum) {

@@ -50,10 +50,10 @@ struct LutLanes {
     return kSigned ? _mm512_cvtepi8_epi16(rows) : _mm512_cvtepu8_epi16(rows);
   }
 
-  /// Planes 0 and 1 of each 16-bit lane with weights 1 and 2.
-  template <bool kSigned>
+  /// Planes 0 and 1 of each 16-bit lane with weights kUnit and 2 kUnit.
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Shorts joined(Bytes bytes) {
-    const __m512i weights = _mm512_set1_epi16(0x0201);
+    const __m512i weights = _mm512_set1_epi16(0x0201 * kUnit);
     return kSigned ? _mm512_maddubs_epi16(weights, bytes) : _mm512_maddubs_epi16(bytes, weights);
   }
   static LUTRA_INLINE Shorts broadcast_short(int value) { return _mm512_set1_epi16(static_cast<int16_t>(value)); }
@@ -67,10 +67,10 @@ struct LutLanes {
   }
 
   static LUTRA_INLINE Partial no_partial() { return _mm512_setzero_si512(); }
-  /// Planes 0 to 3 of each 32-bit lane with weights 1, 2, 4 and 8.
-  template <bool kSigned>
+  /// Planes 0 to 3 of each 32-bit lane with weights kUnit, 2 kUnit, 4 kUnit and 8 kUnit.
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Partial add_planes(Partial sum, Bytes bytes) {
-    const __m512i weights = _mm512_set1_epi32(0x08040201);
+    const __m512i weights = _mm512_set1_epi32(0x08040201 * kUnit);
     return kSigned ? _mm512_dpbusd_epi32(sum, weights, bytes) : _mm512_dpbusd_epi32(sum, bytes, weights);
   }
   template <int kShift>

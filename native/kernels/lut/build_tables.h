@@ -54,7 +54,7 @@ inline void build_exact(const LutBuildArgs& args) noexcept {
 constexpr float kRounder = 12582912.0f;  // 1.5 · 2^23
 constexpr int32_t kRounderBits = 0x4B400000;
 
-/// To the nearest integer, halves to even: float addition does it, for |x| ≤ 254 ≪ 2^22.
+/// To the nearest integer, halves to even: float addition does it, for |x| ≪ 2^22.
 inline int32_t rounded(float x) {
   const float shifted = x + kRounder;
   int32_t bits;
@@ -62,30 +62,34 @@ inline int32_t rounded(float x) {
   return bits - kRounderBits;
 }
 
+/// Four groups, half a block.
+inline void build_int8_half(const int8_t* planes, float d, uint8_t* entries, float& table_d, int32_t& bias) {
+  GroupSums groups[4];
+  int32_t reach = 1, codes = 0;
+  for (int g = 0; g < 4; ++g) {
+    subset_sums(planes + 4 * g, planes + 32 + 4 * g, groups[g]);
+    reach = groups[g].reach > reach ? groups[g].reach : reach;
+    codes += groups[g].sums[15];
+  }
+  const float factor = 254.0f / static_cast<float>(reach);
+  int32_t total = 0;
+  for (int g = 0; g < 4; ++g, entries += kLutEntries) {
+    const SumFloats shifted = __builtin_convertvector(groups[g].sums, SumFloats) * factor + kRounder;
+    const int32_t least = rounded(static_cast<float>(groups[g].least) * factor);
+    const int32_t largest = rounded(static_cast<float>(groups[g].least + groups[g].reach) * factor);
+    const Sums x = (Sums)shifted - (kRounderBits + ((least + largest + 1) >> 1));  // same bytes
+    store_entries(x, entries);
+    for (int p = 0; p < static_cast<int>(kLutEntries); ++p) total += x[p];
+  }
+  // A group's sums are Σc / 2 on average, its entries Σx / 16.
+  bias = rounded(static_cast<float>(codes) * (2.0f * factor) - static_cast<float>(total) * 0.25f);
+  table_d = d * (static_cast<float>(reach) / 1016.0f);
+}
+
 inline void build_int8(const LutBuildArgs& args) noexcept {
-  uint8_t* out = args.entries;
-  for (uint32_t block = 0; block < args.k / 32; ++block) {
-    GroupSums groups[8];
-    int32_t reach = 1;
-    for (int g = 0; g < 8; ++g) {
-      const int8_t* high = args.planes + uint64_t{block} * 64 + 4 * g;
-      subset_sums(high, high + 32, groups[g]);
-      reach = groups[g].reach > reach ? groups[g].reach : reach;
-    }
-    const float factor = 254.0f / static_cast<float>(reach);
-    args.table_d[block] = args.d[block] * (static_cast<float>(reach) / 254.0f);
-    int32_t centres[2] = {0, 0};
-    for (int g = 0; g < 8; ++g, out += kLutEntries) {
-      const SumFloats shifted = __builtin_convertvector(groups[g].sums, SumFloats) * factor + kRounder;
-      const Sums q = (Sums)shifted - kRounderBits;  // same bytes
-      const int32_t least = rounded(static_cast<float>(groups[g].least) * factor);
-      const int32_t largest = rounded(static_cast<float>(groups[g].least + groups[g].reach) * factor);
-      const int32_t centre = (least + largest + 1) >> 1;
-      store_entries(q - centre, out);
-      centres[g / 4] += centre;
-    }
-    args.centres[2 * block] = centres[0];
-    args.centres[2 * block + 1] = centres[1];
+  for (uint64_t half = 0; half < args.k / 16; ++half) {
+    build_int8_half(args.planes + half / 2 * 64 + half % 2 * 16, args.d[half / 2],
+                    args.entries + half * 4 * kLutEntries, args.table_d[half], args.biases[half]);
   }
 }
 

@@ -16,6 +16,13 @@ template <LutTables kTables>
 constexpr int kDigits = kTables == LutTables::kExact ? 3 : 1;
 constexpr int kDigitBits = 6;
 
+/// Terms of a unit's float sum: kInt8 has a scale for each half.
+template <LutTables kTables>
+constexpr int kParts = kTables == LutTables::kExact ? 1 : 2;
+/// What a sum's unit is worth in entries: kInt8 counts quarters.
+template <LutTables kTables>
+constexpr int kUnit = kTables == LutTables::kExact ? 1 : 4;
+
 /// Whether a digit is signed: the last always is.
 template <LutTables kTables>
 constexpr bool is_signed(int digit) {
@@ -24,20 +31,21 @@ constexpr bool is_signed(int digit) {
 
 template <LutTables kTables>
 struct Columns {
+  static constexpr uint64_t kScaleElements = kTables == LutTables::kExact ? 32 : 16;
   const uint8_t* entries;
   const float* d;
   const float* s;
   const float* s16;
-  const int32_t* centres;
+  const int32_t* biases;
   uint64_t blocks;         ///< per column: the stride between columns
   uint64_t entries_bytes;  ///< of a column
 
   LUTRA_LUT_INLINE Columns(const LutMatmulArgs& args, uint64_t column)
       : entries(args.entries + column * (args.k / kLutGroup) * lut_group_bytes(kTables)),
-        d(args.d + column * (args.k / 32)),
+        d(args.d + column * (args.k / kScaleElements)),
         s(args.s + column * (args.k / 32)),
         s16(args.s16 + column * (args.k / 16)),
-        centres(kTables == LutTables::kExact ? nullptr : args.centres + column * (args.k / 16)),
+        biases(kTables == LutTables::kExact ? nullptr : args.biases + column * (args.k / 16)),
         blocks(args.k / 32),
         entries_bytes(args.k / kLutGroup * lut_group_bytes(kTables)) {}
 
@@ -47,22 +55,24 @@ struct Columns {
     return entries + static_cast<uint64_t>(column) * entries_bytes +
            static_cast<uint64_t>(group) * kGroupBytes + static_cast<uint64_t>(digit) * kLutEntries;
   }
-  LUTRA_LUT_INLINE float scale(int column) const { return d[static_cast<uint64_t>(column) * blocks]; }
+  /// Of half a unit, or of all of it where tables are exact.
+  LUTRA_LUT_INLINE float scale(int column, int half) const {
+    if constexpr (kTables == LutTables::kExact) return d[static_cast<uint64_t>(column) * blocks];
+    return d[2 * static_cast<uint64_t>(column) * blocks + static_cast<uint64_t>(half)];
+  }
   LUTRA_LUT_INLINE float sum(int column) const { return s[static_cast<uint64_t>(column) * blocks]; }
   LUTRA_LUT_INLINE float half_sum(int column, int half) const {
     return s16[2 * static_cast<uint64_t>(column) * blocks + static_cast<uint64_t>(half)];
   }
-  /// The centres of half a unit; 0 where entries have none.
-  LUTRA_LUT_INLINE int32_t centre(int column, int half) const {
-    if constexpr (kTables == LutTables::kExact) return 0;
-    return centres[2 * static_cast<uint64_t>(column) * blocks + static_cast<uint64_t>(half)];
+  LUTRA_LUT_INLINE int32_t bias(int column, int half) const {
+    return biases[2 * static_cast<uint64_t>(column) * blocks + static_cast<uint64_t>(half)];
   }
   LUTRA_LUT_INLINE void advance() {
     entries += 8 * lut_group_bytes(kTables);
-    d += 1;
+    d += 32 / kScaleElements;
     s += 1;
     s16 += 2;
-    if constexpr (kTables != LutTables::kExact) centres += 2;
+    if constexpr (kTables != LutTables::kExact) biases += 2;
   }
 };
 

@@ -47,8 +47,8 @@ LUTRA_LUT_INLINE void add_bytes(const uint8_t* codes, uint32_t stride, const Col
   }
 }
 
-/// One entry per row and group of a single plane, as 16-bit lanes, added to sums[digit][vector]. |sums| of a unit: kExact
-/// 8 · 63, kInt8 8 · 128.
+/// One entry per row and group of a single plane, as 16-bit lanes, added to sums[digit][vector]; half a unit's are at
+/// most 4 · 63 with exact tables, else 4 · 128.
 template <typename Lanes, LutTables kTables, int kHalf>
 LUTRA_LUT_INLINE void add_plane(const uint8_t* codes, const Columns<kTables>& columns, int column,
                                 typename Lanes::Shorts (&sums)[kDigits<kTables>][Lanes::kPairVectors]) {

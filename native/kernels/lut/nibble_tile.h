@@ -1,8 +1,9 @@
 // Tiles of types with four low planes, and perhaps a fifth, whose sub-scales cover 32 elements. With S = Σ code·c of a
 // unit, the floats are those of the multiply-adds (avx2/matmul_wide.h), in their order:
 //   acc = fma(float(S), w·d_a, acc); acc = fma(m, s_a, acc)
+// kInt8 has a sum and a scale for each half of the unit: the first operation for the one, then for the other.
 // A dword of a vector is the four planes of a row, so one dot product of bytes with 1, 2, 4, 8 joins them.
-// |S| ≤ 32·31·32639 = 32.4e6 < 2^25; kInt8: |S| ≤ 31·8·382 (an entry and its centre: 128 + 254), far less.
+// |S| ≤ 32·31·32639 = 32.4e6 < 2^25; kInt8: |S| ≤ 4·31·4·382 (an entry and what it lacks: 128 + 254), far less.
 #pragma once
 
 #include <cstdint>
@@ -41,38 +42,33 @@ struct NibbleTile {
     }
   };
 
+  /// The fifth plane's sums, of a part of the unit.
+  struct High {
+    typename Lanes::Shorts sums[kN][Lanes::kPairVectors];
+  };
+
   template <int kColumns>
   static LUTRA_LUT_INLINE void unit(const uint8_t* super_block, uint32_t u, const Scales& scales,
                                     const Columns<kTables>& columns, Floats (&acc)[kColumns][kSlices]) {
     constexpr int kVectors = Lanes::nibble_vectors(kColumns, kN);
     const uint8_t* bytes = super_block + 4 * kPanel.unit_offset + 4 * u * kPanel.unit_bytes;
-    typename Lanes::Shorts high[kColumns][kN][Lanes::kPairVectors];
-    if constexpr (kHasHigh) {
-#pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) high_plane(bytes, columns, c, high[c]);
-    }
+    High high[kColumns][kParts<kTables>];
+    if constexpr (kHasHigh) high_planes(bytes, columns, high);
 #pragma GCC unroll 8
     for (int first = 0; first < kSlices; first += kVectors) {
-      Partial partial[kColumns][kN][kVectors];
-      low_planes<kColumns, kVectors>(bytes + 4 * kPanel.high_bytes + first * Lanes::kBytes, columns, partial);
+      const uint8_t* codes = bytes + 4 * kPanel.high_bytes + first * Lanes::kBytes;
+      Floats w[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) w[v] = scale(super_block, u, first + v, scales);
+      add_part<0>(codes, columns, first, w, high, acc);
+      if constexpr (kParts<kTables> == 2) add_part<1>(codes, columns, first, w, high, acc);
+      if constexpr (!kHasOffset) continue;
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        const int slice = first + v;
-        const Floats w = scale(super_block, u, slice, scales);
-        const Floats m = offset(super_block, u, slice, scales);
+        const Floats m = offset(super_block, u, first + v, scales);
 #pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) {
-          Ints sum = Lanes::template ints<0>(partial[c][0][v]);
-          if constexpr (kN == 3) {
-            sum = Lanes::add_ints(sum, Lanes::template ints<kDigitBits>(partial[c][1][v]));
-            sum = Lanes::add_ints(sum, Lanes::template ints<2 * kDigitBits>(partial[c][2][v]));
-          } else {
-            sum = Lanes::add_ints(sum, Lanes::broadcast_int(kAllPlanes * (columns.centre(c, 0) + columns.centre(c, 1))));
-          }
-          if constexpr (kHasHigh) sum = Lanes::add_ints(sum, high_sum(high[c], slice));
-          const Floats factor = Lanes::multiply(w, Lanes::broadcast(columns.scale(c)));
-          acc[c][slice] = Lanes::fused(Lanes::floats(sum), factor, acc[c][slice]);
-          if constexpr (kHasOffset) acc[c][slice] = Lanes::fused(m, Lanes::broadcast(columns.sum(c)), acc[c][slice]);
+          acc[c][first + v] = Lanes::fused(m, Lanes::broadcast(columns.sum(c)), acc[c][first + v]);
         }
       }
     }
@@ -82,9 +78,12 @@ struct NibbleTile {
   static constexpr int first_row(int slice) { return slice * Lanes::kInts; }
 
  private:
-  template <int kColumns, int kVectors>
-  static LUTRA_LUT_INLINE void low_planes(const uint8_t* codes, const Columns<kTables>& columns,
-                                          Partial (&partial)[kColumns][kN][kVectors]) {
+  /// Slices from `first` on of one term of the float sum.
+  template <int kPart, int kColumns, int kVectors>
+  static LUTRA_LUT_INLINE void add_part(const uint8_t* codes, const Columns<kTables>& columns, int first,
+                                        const Floats (&w)[kVectors], const High (&high)[kColumns][kParts<kTables>],
+                                        Floats (&acc)[kColumns][kSlices]) {
+    Partial partial[kColumns][kN][kVectors];
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 3
@@ -93,8 +92,24 @@ struct NibbleTile {
         for (int v = 0; v < kVectors; ++v) partial[c][digit][v] = Lanes::no_partial();
       }
     }
-    half<0>(codes, columns, partial);
-    half<1>(codes, columns, partial);
+    half<kPart>(codes, columns, partial);
+    if constexpr (kParts<kTables> == 1) half<1>(codes, columns, partial);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        Ints sum = Lanes::template ints<0>(partial[c][0][v]);
+        if constexpr (kN == 3) {
+          sum = Lanes::add_ints(sum, Lanes::template ints<kDigitBits>(partial[c][1][v]));
+          sum = Lanes::add_ints(sum, Lanes::template ints<2 * kDigitBits>(partial[c][2][v]));
+        } else {
+          sum = Lanes::add_ints(sum, Lanes::broadcast_int(kAllPlanes * columns.bias(c, kPart)));
+        }
+        if constexpr (kHasHigh) sum = Lanes::add_ints(sum, high_sum(high[c][kPart], first + v));
+        const Floats factor = Lanes::multiply(w[v], Lanes::broadcast(columns.scale(c, kPart)));
+        acc[c][first + v] = Lanes::fused(Lanes::floats(sum), factor, acc[c][first + v]);
+      }
+    }
   }
 
   template <int kHalf, int kColumns, int kVectors>
@@ -107,9 +122,9 @@ struct NibbleTile {
       for (int c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
-          partial[c][0][v] = Lanes::template add_planes<false>(partial[c][0][v], sums[c][0][v]);
-          partial[c][1][v] = Lanes::template add_planes<false>(partial[c][1][v], sums[c][1][v]);
-          partial[c][2][v] = Lanes::template add_planes<true>(partial[c][2][v], sums[c][2][v]);
+          partial[c][0][v] = Lanes::template add_planes<false, 1>(partial[c][0][v], sums[c][0][v]);
+          partial[c][1][v] = Lanes::template add_planes<false, 1>(partial[c][1][v], sums[c][1][v]);
+          partial[c][2][v] = Lanes::template add_planes<true, 1>(partial[c][2][v], sums[c][2][v]);
         }
       }
     } else {
@@ -121,34 +136,38 @@ struct NibbleTile {
 #pragma GCC unroll 4
           for (int c = 0; c < kColumns; ++c) {
             const auto found = Lanes::lookup(Lanes::table(columns.table(c, 4 * kHalf + m, 0)), index);
-            partial[c][0][v] = Lanes::template add_planes<true>(partial[c][0][v], found);
+            partial[c][0][v] = Lanes::template add_planes<true, kUnit<kTables>>(partial[c][0][v], found);
           }
         }
       }
     }
   }
 
-  static LUTRA_LUT_INLINE void high_plane(const uint8_t* codes, const Columns<kTables>& columns, int column,
-                                          typename Lanes::Shorts (&sums)[kN][Lanes::kPairVectors]) {
-#pragma GCC unroll 3
-    for (int digit = 0; digit < kN; ++digit) {
+  template <int kColumns>
+  static LUTRA_LUT_INLINE void high_planes(const uint8_t* codes, const Columns<kTables>& columns,
+                                           High (&high)[kColumns][kParts<kTables>]) {
 #pragma GCC unroll 4
-      for (int v = 0; v < Lanes::kPairVectors; ++v) sums[digit][v] = Lanes::broadcast_short(0);
+    for (int c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 2
+      for (int part = 0; part < kParts<kTables>; ++part) {
+#pragma GCC unroll 3
+        for (int digit = 0; digit < kN; ++digit) {
+#pragma GCC unroll 4
+          for (int v = 0; v < Lanes::kPairVectors; ++v) high[c][part].sums[digit][v] = Lanes::broadcast_short(0);
+        }
+      }
+      add_plane<Lanes, kTables, 0>(codes, columns, c, high[c][0].sums);
+      add_plane<Lanes, kTables, 1>(codes, columns, c, high[c][kParts<kTables> - 1].sums);
     }
-    add_plane<Lanes, kTables, 0>(codes, columns, column, sums);
-    add_plane<Lanes, kTables, 1>(codes, columns, column, sums);
   }
 
   /// 16 times the fifth plane's sums of a slice.
-  static LUTRA_LUT_INLINE Ints high_sum(const typename Lanes::Shorts (&sums)[kN][Lanes::kPairVectors], int slice) {
-    Ints sum = Lanes::template shifted<4>(Lanes::run_of_shorts(sums[0][slice / 2], slice % 2));
-    if constexpr (kN == 3) {
-      const Ints second = Lanes::run_of_shorts(sums[1][slice / 2], slice % 2);
-      const Ints third = Lanes::run_of_shorts(sums[2][slice / 2], slice % 2);
-      sum = Lanes::add_ints(sum, Lanes::template shifted<4 + kDigitBits>(second));
-      sum = Lanes::add_ints(sum, Lanes::template shifted<4 + 2 * kDigitBits>(third));
-    }
-    return sum;
+  static LUTRA_LUT_INLINE Ints high_sum(const High& high, int slice) {
+    const auto run = [&](int digit) { return Lanes::run_of_shorts(high.sums[digit][slice / 2], slice % 2); };
+    if constexpr (kN == 1) return Lanes::template shifted<4 + 2>(run(0));  // in quarters
+    Ints sum = Lanes::template shifted<4>(run(0));
+    sum = Lanes::add_ints(sum, Lanes::template shifted<4 + kDigitBits>(run(1)));
+    return Lanes::add_ints(sum, Lanes::template shifted<4 + 2 * kDigitBits>(run(2)));
   }
 
   static LUTRA_LUT_INLINE Floats scale(const uint8_t* super_block, uint32_t u, int slice, const Scales& scales) {

@@ -5,11 +5,12 @@
 //   acc = fma(float(S), d·d_a, acc); acc = fma(m_0, s16_a[0], acc); acc = fma(m_1, s16_a[1], acc)
 // which gives the bits of avx2/matmul_narrow.h: there float(S) is fma(float(H), 256, float(L)) with S = 256 H + L, and
 // |H|, |L| ≤ 32·7·32·127 = 910336 < 2^24, so both round 256 H + L once; |S| ≤ 257 · 910336 < 2^28. Types without
-// sub-scales are as in nibble_tile.h.
+// sub-scales are as in nibble_tile.h. kInt8 has a sum and a scale for each half, in that order.
 //
 // 16-bit sums of half a unit. kExact digits: two planes 3 · 252 = 756, third 4 · 252 more: 1764; last digit ≥ −7 · 128 =
-// −896. Two planes' second and third digit join in 16 bits: |756 + 64 · −384| ≤ 24576. kInt8: 7 · 4 · 128 and centres
-// 7 · 4 · 254: together the sums of q, 7 · 4 · 254 = 7112 at most; of a whole unit without sub-scales 6096.
+// −896. Two planes' second and third digit join in 16 bits: |756 + 64 · −384| ≤ 24576. kInt8:
+// an entry and what it lacks are q, |q| ≤ 254, and half an entry at most: 4 · 7 · 4 · 254.5 + 7 / 2 < 28508. Sums on the
+// way there are additions, which may wrap.
 #pragma once
 
 #include <cstdint>
@@ -62,30 +63,22 @@ struct PairTile {
   static LUTRA_LUT_INLINE void unit(const uint8_t* super_block, uint32_t u, const Scales& scales,
                                     const Columns<kTables>& columns, Floats (&acc)[kColumns][kSlices]) {
     const uint8_t* bytes = super_block + 4 * kPanel.unit_offset + 4 * u * kPanel.unit_bytes;
-    // Terms of the sums of slices, one a digit or two joined.
-    Ints terms[kColumns][kTerms][kSlices];
-#pragma GCC unroll 4
-    for (int c = 0; c < kColumns; ++c) {
-#pragma GCC unroll 3
-      for (int term = 0; term < kTerms; ++term) {
-#pragma GCC unroll 8
-        for (int i = 0; i < kSlices; ++i) terms[c][term][i] = Lanes::broadcast_int(0);
-      }
-    }
-    Factors first[kPairs], second[kPairs];
+    Factors factors[2][kPairs];
 #pragma GCC unroll 4
     for (int v = 0; v < kPairs; ++v) {
-      first[v] = factors(super_block, u, 0, v, scales);
-      second[v] = factors(super_block, u, 1, v, scales);
+      factors[0][v] = load_factors(super_block, u, 0, v, scales);
+      factors[1][v] = load_factors(super_block, u, 1, v, scales);
     }
-    half<0>(bytes, columns, first, terms);
-    half<1>(bytes, columns, second, terms);
+    add_part<0>(bytes, columns, factors, scales, acc);
+    if constexpr (kParts<kTables> == 2) add_part<1>(bytes, columns, factors, scales, acc);
+    if constexpr (!kNarrow && kZero == 0) return;
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 4
       for (int v = 0; v < kPairs; ++v) {
-        add_floats(terms[c], v, scales, first[v].even_offset, second[v].even_offset, columns, c, acc[c]);
-        add_floats(terms[c], kPairs + v, scales, first[v].odd_offset, second[v].odd_offset, columns, c, acc[c]);
+        const Factors(&at)[2][kPairs] = factors;
+        add_offsets(columns, c, scales.d[v], at[0][v].even_offset, at[1][v].even_offset, acc[c][v]);
+        add_offsets(columns, c, scales.d[kPairs + v], at[0][v].odd_offset, at[1][v].odd_offset, acc[c][kPairs + v]);
       }
     }
   }
@@ -96,6 +89,36 @@ struct PairTile {
   }
 
  private:
+  /// One term of the float sum.
+  template <int kPart, int kColumns>
+  static LUTRA_LUT_INLINE void add_part(const uint8_t* bytes, const Columns<kTables>& columns,
+                                        const Factors (&factors)[2][kPairs], const Scales& scales,
+                                        Floats (&acc)[kColumns][kSlices]) {
+    // Of the sums of slices, one a digit or two joined.
+    Ints terms[kColumns][kTerms][kSlices];
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 3
+      for (int term = 0; term < kTerms; ++term) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kSlices; ++i) terms[c][term][i] = Lanes::broadcast_int(0);
+      }
+    }
+    half<kPart>(bytes, columns, factors[kPart], terms);
+    if constexpr (kParts<kTables> == 1) half<1>(bytes, columns, factors[1], terms);
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kSlices; ++i) {
+        Ints sum = terms[c][0][i];
+        if constexpr (kTerms > 1) sum = Lanes::add_ints(sum, Lanes::template shifted<kDigitBits>(terms[c][1][i]));
+        if constexpr (kTerms > 2) sum = Lanes::add_ints(sum, Lanes::template shifted<2 * kDigitBits>(terms[c][2][i]));
+        const Floats factor = Lanes::multiply(scales.d[i], Lanes::broadcast(columns.scale(c, kPart)));
+        acc[c][i] = Lanes::fused(Lanes::floats(sum), factor, acc[c][i]);
+      }
+    }
+  }
+
   template <int kHalf, int kColumns>
   static LUTRA_LUT_INLINE void half(const uint8_t* bytes, const Columns<kTables>& columns,
                                     const Factors (&factors)[kPairs], Ints (&terms)[kColumns][kTerms][kSlices]) {
@@ -133,9 +156,9 @@ struct PairTile {
     for (int c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 4
       for (int v = 0; v < kPairs; ++v) {
-        sums[c][0][v] = Lanes::template joined<false>(bytes[c][0][v]);
-        sums[c][1][v] = Lanes::template joined<false>(bytes[c][1][v]);
-        sums[c][2][v] = Lanes::template joined<true>(bytes[c][2][v]);
+        sums[c][0][v] = Lanes::template joined<false, 1>(bytes[c][0][v]);
+        sums[c][1][v] = Lanes::template joined<false, 1>(bytes[c][1][v]);
+        sums[c][2][v] = Lanes::template joined<true, 1>(bytes[c][2][v]);
       }
     }
   }
@@ -146,7 +169,7 @@ struct PairTile {
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kPairs; ++v) sums[c][0][v] = Lanes::broadcast_short(kAllPlanes * columns.centre(c, kHalf));
+      for (int v = 0; v < kPairs; ++v) sums[c][0][v] = Lanes::broadcast_short(kAllPlanes * columns.bias(c, kHalf));
     }
 #pragma GCC unroll 4
     for (int m = 0; m < 4; ++m) {
@@ -156,7 +179,7 @@ struct PairTile {
 #pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) {
           const auto found = Lanes::lookup(Lanes::table(columns.table(c, 4 * kHalf + m, 0)), index);
-          sums[c][0][v] = Lanes::add_shorts(sums[c][0][v], Lanes::template joined<true>(found));
+          sums[c][0][v] = Lanes::add_shorts(sums[c][0][v], Lanes::template joined<true, kUnit<kTables>>(found));
         }
       }
     }
@@ -178,13 +201,14 @@ struct PairTile {
       for (int digit = 0; digit < kN; ++digit) {
 #pragma GCC unroll 4
         for (int v = 0; v < kPairs; ++v) {
-          sums[c][digit][v] = Lanes::add_shorts(sums[c][digit][v], Lanes::template shifted_shorts<2>(high[digit][v]));
+          const Shorts fourfold = Lanes::template shifted_shorts<kN == 1 ? 2 + 2 : 2>(high[digit][v]);
+          sums[c][digit][v] = Lanes::add_shorts(sums[c][digit][v], fourfold);
         }
       }
     }
   }
 
-  static LUTRA_LUT_INLINE Factors factors(const uint8_t* super_block, uint32_t u, int half, int v,
+  static LUTRA_LUT_INLINE Factors load_factors(const uint8_t* super_block, uint32_t u, int half, int v,
                                           const Scales& scales) {
     Factors out;
     if constexpr (!kNarrow) {
@@ -220,21 +244,14 @@ struct PairTile {
     return Lanes::multiply(Lanes::broadcast(static_cast<float>(-kZero)), Lanes::multiply(d, Lanes::floats(codes)));
   }
 
-  static LUTRA_LUT_INLINE void add_floats(const Ints (&terms)[kTerms][kSlices], int slice, const Scales& scales,
-                                          Floats first, Floats second, const Columns<kTables>& columns, int c,
-                                          Floats (&acc)[kSlices]) {
-    Ints sum = terms[0][slice];
-    if constexpr (kTerms > 1) sum = Lanes::add_ints(sum, Lanes::template shifted<kDigitBits>(terms[1][slice]));
-    if constexpr (kTerms > 2) sum = Lanes::add_ints(sum, Lanes::template shifted<2 * kDigitBits>(terms[2][slice]));
-    const Floats d = scales.d[slice];
-    Floats& out = acc[slice];
-    out = Lanes::fused(Lanes::floats(sum), Lanes::multiply(d, Lanes::broadcast(columns.scale(c))), out);
+  static LUTRA_LUT_INLINE void add_offsets(const Columns<kTables>& columns, int c, Floats d, Floats first,
+                                           Floats second, Floats& acc) {
     if constexpr (kNarrow) {
-      out = Lanes::fused(first, Lanes::broadcast(columns.half_sum(c, 0)), out);
-      out = Lanes::fused(second, Lanes::broadcast(columns.half_sum(c, 1)), out);
-    } else if constexpr (kZero != 0) {
+      acc = Lanes::fused(first, Lanes::broadcast(columns.half_sum(c, 0)), acc);
+      acc = Lanes::fused(second, Lanes::broadcast(columns.half_sum(c, 1)), acc);
+    } else {
       const Floats m = Lanes::multiply(Lanes::broadcast(static_cast<float>(-kZero)), d);
-      out = Lanes::fused(m, Lanes::broadcast(columns.sum(c)), out);
+      acc = Lanes::fused(m, Lanes::broadcast(columns.sum(c)), acc);
     }
   }
 };

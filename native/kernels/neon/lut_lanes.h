@@ -54,17 +54,11 @@ struct LutLanes {
     return kSigned ? vmovl_s8(vreinterpret_s8_u8(eight)) : vreinterpretq_s16_u16(vmovl_u8(eight));
   }
 
-  /// Planes 0 and 1 of each 16-bit lane with weights 1 and 2.
-  template <bool kSigned>
+  /// Planes 0 and 1 of each 16-bit lane with weights kUnit and 2 kUnit, kUnit 1 or 4.
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Shorts joined(Bytes bytes) {
-    if constexpr (kSigned) {
-      const int16x8_t both = vreinterpretq_s16_u8(bytes);
-      const int16x8_t first = vshrq_n_s16(vshlq_n_s16(both, 8), 8);
-      return vaddq_s16(first, vshlq_n_s16(vshrq_n_s16(both, 8), 1));
-    }
-    const uint16x8_t both = vreinterpretq_u16_u8(bytes);
-    const uint16x8_t second = vshlq_n_u16(vshrq_n_u16(both, 8), 1);
-    return vreinterpretq_s16_u16(vaddq_u16(vandq_u16(both, vdupq_n_u16(255)), second));
+    const Shorts sum = joined_once<kSigned>(bytes);
+    return kUnit == 1 ? sum : vshlq_n_s16(sum, 2);
   }
   static LUTRA_INLINE Shorts broadcast_short(int value) { return vdupq_n_s16(static_cast<int16_t>(value)); }
   static LUTRA_INLINE Shorts add_shorts(Shorts a, Shorts b) { return vaddq_s16(a, b); }
@@ -77,10 +71,10 @@ struct LutLanes {
   }
 
   static LUTRA_INLINE Partial no_partial() { return vdupq_n_s32(0); }
-  /// Planes 0 to 3 of each 32-bit lane with weights 1, 2, 4 and 8.
-  template <bool kSigned>
+  /// Planes 0 to 3 of each 32-bit lane with weights kUnit, 2 kUnit, 4 kUnit and 8 kUnit.
+  template <bool kSigned, int kUnit>
   static LUTRA_INLINE Partial add_planes(Partial sum, Bytes bytes) {
-    const uint8x16_t weights = vreinterpretq_u8_u32(vdupq_n_u32(0x08040201));
+    const uint8x16_t weights = vreinterpretq_u8_u32(vdupq_n_u32(0x08040201 * kUnit));
     if constexpr (kSigned) return vdotq_s32(sum, vreinterpretq_s8_u8(bytes), vreinterpretq_s8_u8(weights));
     return vreinterpretq_s32_u32(vdotq_u32(vreinterpretq_u32_s32(sum), bytes, weights));
   }
@@ -117,6 +111,19 @@ struct LutLanes {
   static LUTRA_INLINE Floats fused(Floats a, Floats b, Floats sum) { return vfmaq_f32(sum, a, b); }
   static LUTRA_INLINE Floats negated(Floats a) { return vnegq_f32(a); }
   static LUTRA_INLINE void store(float* out, Floats a) { vst1q_f32(out, a); }
+
+ private:
+  template <bool kSigned>
+  static LUTRA_INLINE Shorts joined_once(Bytes bytes) {
+    if constexpr (kSigned) {
+      const int16x8_t both = vreinterpretq_s16_u8(bytes);
+      const int16x8_t first = vshrq_n_s16(vshlq_n_s16(both, 8), 8);
+      return vaddq_s16(first, vshlq_n_s16(vshrq_n_s16(both, 8), 1));
+    }
+    const uint16x8_t both = vreinterpretq_u16_u8(bytes);
+    const uint16x8_t second = vshlq_n_u16(vshrq_n_u16(both, 8), 1);
+    return vreinterpretq_s16_u16(vaddq_u16(vandq_u16(both, vdupq_n_u16(255)), second));
+  }
 };
 
 }  // namespace

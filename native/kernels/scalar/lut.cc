@@ -40,22 +40,24 @@ int32_t entry(const uint8_t* group, uint32_t index) {
 /// A column's part of a product at one unit.
 struct UnitColumn {
   const uint8_t* entries;
-  const int32_t* centres;
-  float d, s;
+  const int32_t* biases;
+  const float* d;  ///< one, or one a half
+  float s;
   const float* s16;
 };
 
-/// Σ code·c of half a unit of one row.
+/// Σ code·c of half a unit of one row; by 8-bit tables in quarters of an entry.
 template <const PanelShape& kPanel, LutTables kTables>
 int32_t half_sum(const uint8_t* unit, uint32_t row, uint32_t half, const UnitColumn& column) {
   using Shape = TileShape<kPanel>;
   int32_t sum = 0;
   for (uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
-    int32_t plane_sum = kTables == LutTables::kInt8 ? column.centres[half] : 0;
+    int32_t plane_sum = 0;
     for (uint32_t m = 0; m < 4; ++m) {
       const uint32_t index = (Shape::indices(unit, row, plane, m) >> (4 * half)) & 15u;
       plane_sum += entry<kTables>(column.entries + (4 * half + m) * lut_group_bytes(kTables), index);
     }
+    if constexpr (kTables == LutTables::kInt8) plane_sum = 4 * plane_sum + column.biases[half];
     sum += plane_sum * (1 << plane);
   }
   return sum;
@@ -66,29 +68,24 @@ template <const PanelShape& kPanel, int kZero, LutTables kTables>
 void add_unit(const uint8_t* super_block, uint32_t u, uint32_t first, const UnitColumn& column, float* acc) {
   using Shape = TileShape<kPanel>;
   const uint8_t* unit = super_block + 4 * kPanel.unit_offset + 4 * u * kPanel.unit_bytes;
-  float d[8], min[8] = {}, sums[8], factors[8], offsets[2][8];
+  float d[8], min[8] = {}, w[8], offsets[2][8];
+  int32_t sums[2][8];
   load_halves(super_block + 2 * first, d);
   if constexpr (Shape::kHasMin) load_halves(super_block + 4 * kPanel.min_offset + 2 * first, min);
   for (uint32_t r = 0; r < 8; ++r) {
     const uint32_t row = first + r;
-    const int32_t halves[2] = {half_sum<kPanel, kTables>(unit, row, 0, column),
-                               half_sum<kPanel, kTables>(unit, row, 1, column)};
+    for (uint32_t h = 0; h < 2; ++h) sums[h][r] = half_sum<kPanel, kTables>(unit, row, h, column);
+    w[r] = d[r];
     if constexpr (Shape::kNarrow) {
-      int32_t sum = 0;
       for (uint32_t h = 0; h < 2; ++h) {
         const uint8_t byte = Shape::scale(super_block, 2 * u + h, row);
         const int32_t scale = Shape::kHasMin ? byte & 15 : static_cast<int8_t>(byte);
-        sum += scale * halves[h];
+        sums[h][r] *= scale;
         offsets[h][r] = Shape::kHasMin ? -(min[r] * static_cast<float>(byte >> 4))
                                        : static_cast<float>(-kZero) * (d[r] * static_cast<float>(scale));
       }
-      sums[r] = static_cast<float>(sum);
-      factors[r] = d[r] * column.d;
     } else {
-      float w = d[r];
-      if constexpr (kPanel.scale_offset != 0) w = d[r] * static_cast<float>(Shape::scale(super_block, u, row));
-      sums[r] = static_cast<float>(halves[0] + halves[1]);
-      factors[r] = w * column.d;
+      if constexpr (kPanel.scale_offset != 0) w[r] = d[r] * static_cast<float>(Shape::scale(super_block, u, row));
       offsets[0][r] = Shape::kHasMin ? min[r] : static_cast<float>(-kZero) * d[r];
       if constexpr (kPanel.mins_offset != 0) {
         offsets[0][r] = -(min[r] * static_cast<float>(super_block[4 * kPanel.mins_offset + kLutRows * u + row]));
@@ -99,7 +96,19 @@ void add_unit(const uint8_t* super_block, uint32_t u, uint32_t first, const Unit
     const float eight[8] = {b, b, b, b, b, b, b, b};
     fma8(a, eight, acc);
   };
-  fma8(sums, factors, acc);
+  const auto add_product = [&](const int32_t* integers, float d_a) {
+    float floats[8], factors[8];
+    for (int r = 0; r < 8; ++r) floats[r] = static_cast<float>(integers[r]);
+    for (int r = 0; r < 8; ++r) factors[r] = w[r] * d_a;
+    fma8(floats, factors, acc);
+  };
+  if constexpr (kTables == LutTables::kExact) {
+    for (int r = 0; r < 8; ++r) sums[0][r] += sums[1][r];
+    add_product(sums[0], column.d[0]);
+  } else {
+    add_product(sums[0], column.d[0]);
+    add_product(sums[1], column.d[1]);
+  }
   if constexpr (Shape::kNarrow) {
     add(offsets[0], column.s16[0]);
     add(offsets[1], column.s16[1]);
@@ -119,8 +128,8 @@ void matmul_tiles(const LutMatmulArgs& args) noexcept {
         for (uint32_t u = 0; u < kPanel.elements / 32u; ++u) {
           const uint64_t block = column * blocks + k / 32 + u;
           const UnitColumn at = {args.entries + block * 8 * lut_group_bytes(kTables),
-                                 kTables == LutTables::kInt8 ? args.centres + 2 * block : nullptr, args.d[block],
-                                 args.s[block], args.s16 + 2 * block};
+                                 kTables == LutTables::kInt8 ? args.biases + 2 * block : nullptr,
+                                 args.d + (kTables == LutTables::kInt8 ? 2 * block : block), args.s[block], args.s16 + 2 * block};
           add_unit<kPanel, kZero, kTables>(super_block, u, row % kLutRows, at, acc);
         }
       }
