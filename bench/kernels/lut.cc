@@ -119,8 +119,8 @@ class LutBench {
                    bench::figure("threads", team.size(), 0), bench::figure("columns", n, 0),
                    bench::label("form", each.name), bench::figure("against_first", dot / seconds, 2),
                    bench::figure("gb_s", bytes / 1e9, 2), bench::figure("share_of_ceiling", bytes / ceiling, 3),
-                   bench::figure("gmac_s", macs / 1e9, 1),
-                   bench::figure("best_gmac_s", best / 1e9, 1), bench::figure("mac_per_cycle", macs / hz / team.size(), 2),
+                   bench::figure("gmac_s", macs / 1e9, 1), bench::figure("best_gmac_s", best / 1e9, 1),
+                   bench::figure("mac_per_cycle", macs / hz / team.size(), 2),
                    bench::figure("relative_error", each.error(), 7),
                    bench::figure("tables_us", tables_seconds(each.name, shape.k) * 1e6, 2)});
     }

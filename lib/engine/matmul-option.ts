@@ -13,7 +13,8 @@ const expected = '"auto", "dot", "lut" or { type: "lut", tables }';
 export function resolveMatmul(value: unknown): MatmulInfo {
   if (value === undefined || value === "auto" || value === "dot") return { type: "dot" };
   const given = value === "lut" ? { type: "lut" } : value;
-  if (typeof given !== "object" || given === null || Array.isArray(given)) throw invalidOption("matmul", expected, value);
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw invalidOption("matmul", expected, value);
   for (const key of readKeys(given, "matmul")) {
     if ((fields as readonly string[]).includes(key)) continue;
     const near = nearestName(key, fields);

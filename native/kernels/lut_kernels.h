@@ -19,10 +19,10 @@
 // 252, 4 · −32 = −128, 4 · 31 = 124. So a half costs 12 lookups and 9 byte sums a plane, and sums are those of the
 // multiply-adds, bit for bit; so are the floats, whose operations and order are the same.
 // kInt8: x = q − centre, q = round-half-even(float(T) · (254 / reach)), reach = the largest Σ|c| of the half block's
-// groups (at least 1), centre = (least q + largest q + 1) >> 1: q's differ by at most 255, so −128 ≤ x ≤ 127. An entry is
-// off by half of 1/254 of reach at most. What is left out comes back as one integer a half block and plane, its `bias`,
-// in quarters of an entry: it makes the entries of a half right on average (without it, and with one reach a block, the
-// squared error is 1.5 times as large). So a sum is 4 Σ x + bias, and d becomes d · (reach / 1016).
+// groups (at least 1), centre = (least q + largest q + 1) >> 1: q's differ by at most 255, so −128 ≤ x ≤ 127. An entry
+// is off by half of 1/254 of reach at most. What is left out comes back as one integer a half block and plane, its
+// `bias`, in quarters of an entry: it makes the entries of a half right on average (without it, and with one reach a
+// block, the squared error is 1.5 times as large). So a sum is 4 Σ x + bias, and d becomes d · (reach / 1016).
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,8 @@ struct LutBuildArgs {
   const int8_t* planes;  ///< as PlaneActivations, as is d
   const float* d;
   uint8_t* entries;  ///< [k/4][digits][16], 16-byte aligned
-  float* table_d;   ///< [k/16] kInt8 only: the scale of a half block's sums
-  int32_t* biases;  ///< [k/16] kInt8 only: Σ over the half's groups of what entries lack, in quarters
+  float* table_d;    ///< [k/16] kInt8 only: the scale of a half block's sums
+  int32_t* biases;   ///< [k/16] kInt8 only: Σ over the half's groups of what entries lack, in quarters
 };
 using LutBuildFn = void (*)(const LutBuildArgs& args) noexcept;
 

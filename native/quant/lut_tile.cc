@@ -28,7 +28,8 @@ uint32_t load_u32(const uint8_t* bytes) {
 }
 void store_u32(uint8_t* bytes, uint32_t word) { std::memcpy(bytes, &word, sizeof word); }
 
-// Bytes are rows of bits: transposes each of the two 4 × 4 blocks (low and high nibbles) of four bytes. Its own inverse.
+// Bytes are rows of bits: transposes each of the two 4 × 4 blocks (low and high nibbles) of four bytes. Its own
+// inverse.
 uint32_t transposed(uint32_t word) {
   uint32_t swap = (word ^ (word >> 7)) & 0x00AA00AAu;
   word ^= swap ^ (swap << 7);

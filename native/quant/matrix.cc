@@ -110,9 +110,7 @@ void run_kernel(const kernels::KernelTable& kernels, const Tokens& tokens, const
                 uint32_t end, Outputs out) {
   const uint32_t row_begin = begin * kernels::kPanelRows;
   const uint32_t rows = std::min(matrix.rows, end * kernels::kPanelRows) - row_begin;
-  const auto run = !matrix.bit_planes          ? multiply_panels
-                   : tokens.x.has_tables() ? look_up
-                                               : multiply_tiles_as_panels;
+  const auto run = !matrix.bit_planes ? multiply_panels : tokens.x.has_tables() ? look_up : multiply_tiles_as_panels;
   run(kernels, tokens, matrix, begin, rows, out);
   if (matrix.bias == nullptr) return;
   for (uint32_t i = 0; i < tokens.n; ++i) {

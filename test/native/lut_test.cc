@@ -87,8 +87,7 @@ std::vector<float> run(const KernelTable& table, const Matrix& m, const Activati
   const Guarded s16(a.s16, touch), biases(built.biases, touch);
   const size_t n_out = (a.n - 1) * stride + m.rows;
   const Guarded out(std::vector<float>(n_out, -1.0f), touch);
-  const kernels::LutMatmulFn matmul =
-      table.lut.matmul[static_cast<size_t>(kind)][static_cast<uint32_t>(m.type)];
+  const kernels::LutMatmulFn matmul = table.lut.matmul[static_cast<size_t>(kind)][static_cast<uint32_t>(m.type)];
   CHECK(matmul != nullptr);
   matmul({.tiles = tiles.as<uint8_t>(),
           .tile_bytes = m.tile_bytes(),
@@ -210,7 +209,8 @@ void extremes() {
           if (column < 8) return is_high ? kHigh[column] : kLow[column];
           if (column == 10) return static_cast<int8_t>(at % 512 < 200 ? 0 : is_high ? 1 : -1);
           if (column == 11) return static_cast<int8_t>(at % 4 == 1 ? 127 : at % 4 == 2 ? -127 : 0);
-          return static_cast<int8_t>(column == 8 ? (random() & 1 ? 127 : -127) : static_cast<int>(random() % 255) - 127);
+          return static_cast<int8_t>(column == 8 ? (random() & 1 ? 127 : -127)
+                                                 : static_cast<int>(random() % 255) - 127);
         });
         compare(m, a, Touch::kStart);
       }
@@ -245,7 +245,9 @@ void tables_are_what_they_say() {
   std::mt19937 random(29);
   Activations a(1, 2048, random_floats(2048, random));
   a.set_planes([&](size_t at, bool) {
-    return static_cast<int8_t>(at < 64 ? 0 : at < 128 ? (random() & 1 ? 127 : -127) : static_cast<int>(random() % 255) - 127);
+    return static_cast<int8_t>(at < 64    ? 0
+                               : at < 128 ? (random() & 1 ? 127 : -127)
+                                          : static_cast<int>(random() % 255) - 127);
   });
   for (const KernelTable* table : tables) {
     const Built exact(*table, a, LutTables::kExact, Touch::kEnd), int8(*table, a, LutTables::kInt8, Touch::kEnd);

@@ -55,7 +55,11 @@ function checkPath(path: string): { exact: string[]; int8: string[] } {
   for (const [tables, reference] of Object.entries({ exact, int8 }) as ["exact" | "int8", string[]][]) {
     const name = (isa: Isa, threads: number, more: string) => `${tables}: ${isa}, ${threads} threads, ${more}`;
     for (const isa of available)
-      t.same(alone(path, 1, { ...planes, threads: 1, isa, tables }), reference.slice(0, 2), name(isa, 1, "chunks of 1"));
+      t.same(
+        alone(path, 1, { ...planes, threads: 1, isa, tables }),
+        reference.slice(0, 2),
+        name(isa, 1, "chunks of 1"),
+      );
     for (const threads of [1, 2]) {
       for (const chunk of [3, 5, length])
         t.same(

@@ -92,9 +92,7 @@ struct LutLanes {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, factors));
   }
   static LUTRA_INLINE Ints add_odd(Ints sum, Shorts a, Ints factors) { return add_even(sum, a, factors); }
-  static LUTRA_INLINE Ints load_unsigned(const uint8_t* bytes) {
-    return _mm256_cvtepu8_epi32(load_eight_bytes(bytes));
-  }
+  static LUTRA_INLINE Ints load_unsigned(const uint8_t* bytes) { return _mm256_cvtepu8_epi32(load_eight_bytes(bytes)); }
 
   static LUTRA_INLINE Floats load_halves(const uint8_t* bytes) { return avx2::load_halves(bytes); }
   static LUTRA_INLINE Floats broadcast(float value) { return _mm256_set1_ps(value); }

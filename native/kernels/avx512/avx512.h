@@ -8,8 +8,8 @@
 namespace lutra::kernels::avx512 {
 
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the quantised types
-void fill_lut_exact(KernelTable& table) noexcept;   // lut: exact tables
-void fill_lut_int8(KernelTable& table) noexcept;    // lut: 8-bit tables
+void fill_lut_exact(KernelTable& table) noexcept;      // lut: exact tables
+void fill_lut_int8(KernelTable& table) noexcept;       // lut: 8-bit tables
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
 void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
 void fill_lookup_values(KernelTable& table) noexcept;  // lookup.tile[]

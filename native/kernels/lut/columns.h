@@ -52,8 +52,8 @@ struct Columns {
   /// The 16 entries of digit `digit` of group `group` (0..7) of the unit.
   LUTRA_LUT_INLINE const uint8_t* table(int column, int group, int digit) const {
     constexpr uint64_t kGroupBytes = lut_group_bytes(kTables);
-    return entries + static_cast<uint64_t>(column) * entries_bytes +
-           static_cast<uint64_t>(group) * kGroupBytes + static_cast<uint64_t>(digit) * kLutEntries;
+    return entries + static_cast<uint64_t>(column) * entries_bytes + static_cast<uint64_t>(group) * kGroupBytes +
+           static_cast<uint64_t>(digit) * kLutEntries;
   }
   /// Of half a unit, or of all of it where tables are exact.
   LUTRA_LUT_INLINE float scale(int column, int half) const {

@@ -7,10 +7,10 @@
 // |H|, |L| ≤ 32·7·32·127 = 910336 < 2^24, so both round 256 H + L once; |S| ≤ 257 · 910336 < 2^28. Types without
 // sub-scales are as in nibble_tile.h. kInt8 has a sum and a scale for each half, in that order.
 //
-// 16-bit sums of half a unit. kExact digits: two planes 3 · 252 = 756, third 4 · 252 more: 1764; last digit ≥ −7 · 128 =
-// −896. Two planes' second and third digit join in 16 bits: |756 + 64 · −384| ≤ 24576. kInt8:
-// an entry and what it lacks are q, |q| ≤ 254, and half an entry at most: 4 · 7 · 4 · 254.5 + 7 / 2 < 28508. Sums on the
-// way there are additions, which may wrap.
+// 16-bit sums of half a unit. kExact digits: two planes 3 · 252 = 756, third 4 · 252 more: 1764; last digit ≥ −7 · 128
+// = −896. Two planes' second and third digit join in 16 bits: |756 + 64 · −384| ≤ 24576. kInt8: an entry and what it
+// lacks are q, |q| ≤ 254, and half an entry at most: 4 · 7 · 4 · 254.5 + 7 / 2 < 28508. Sums on the way there are
+// additions, which may wrap.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ struct PairTile {
   static constexpr PanelShape kShape = kPanel;
   static constexpr LutTables kKind = kTables;
   static constexpr int kSlices = static_cast<int>(kLutRows) / Lanes::kInts;
-  static constexpr int kPairs = Lanes::kPairVectors;  ///< slice v is the even lanes of vector v, kPairs + v the odd ones
+  static constexpr int kPairs =
+      Lanes::kPairVectors;  ///< slice v is the even lanes of vector v, kPairs + v the odd ones
   static constexpr int kN = kDigits<kTables>;
   static constexpr bool kHasHigh = kPanel.high == HighBits::kOne;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
@@ -201,7 +202,7 @@ struct PairTile {
       for (int digit = 0; digit < kN; ++digit) {
 #pragma GCC unroll 4
         for (int v = 0; v < kPairs; ++v) {
-          const Shorts fourfold = Lanes::template shifted_shorts<kN == 1 ? 2 + 2 : 2>(high[digit][v]);
+          const Shorts fourfold = Lanes::template shifted_shorts < kN == 1 ? 2 + 2 : 2 > (high[digit][v]);
           sums[c][digit][v] = Lanes::add_shorts(sums[c][digit][v], fourfold);
         }
       }
@@ -209,7 +210,7 @@ struct PairTile {
   }
 
   static LUTRA_LUT_INLINE Factors load_factors(const uint8_t* super_block, uint32_t u, int half, int v,
-                                          const Scales& scales) {
+                                               const Scales& scales) {
     Factors out;
     if constexpr (!kNarrow) {
       const Shorts one = Lanes::broadcast_short(1);

@@ -1,8 +1,8 @@
 // Products by 8-bit tables. Scalar twin: scalar/lut.cc, equal bit for bit.
-#include "kernels/neon/neon.h"
-#include "kernels/neon/lut_lanes.h"
 #include "kernels/lut/build_tables.h"
 #include "kernels/lut/sweep.h"
+#include "kernels/neon/lut_lanes.h"
+#include "kernels/neon/neon.h"
 
 namespace lutra::kernels::neon {
 

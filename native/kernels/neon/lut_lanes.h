@@ -93,9 +93,7 @@ struct LutLanes {
   static LUTRA_INLINE Ints run_of_shorts(Shorts a, int half) {
     return vmovl_s16(half == 0 ? vget_low_s16(a) : vget_high_s16(a));
   }
-  static LUTRA_INLINE Ints even_ints(Shorts a) {
-    return vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_s16(a), 16), 16);
-  }
+  static LUTRA_INLINE Ints even_ints(Shorts a) { return vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_s16(a), 16), 16); }
   static LUTRA_INLINE Ints odd_ints(Shorts a) { return vshrq_n_s32(vreinterpretq_s32_s16(a), 16); }
   static LUTRA_INLINE Ints even_factors(Shorts a) { return even_ints(a); }
   static LUTRA_INLINE Ints odd_factors(Shorts a) { return odd_ints(a); }

@@ -1,4 +1,5 @@
-// Products by table lookup, reference twin: one row, plane and group at a time. Floats are those of scalar/matmul_tile.h.
+// Products by table lookup, reference twin: one row, plane and group at a time. Floats are those of
+// scalar/matmul_tile.h.
 #include <cstdint>
 
 #include "kernels/kernels.h"
@@ -129,7 +130,8 @@ void matmul_tiles(const LutMatmulArgs& args) noexcept {
           const uint64_t block = column * blocks + k / 32 + u;
           const UnitColumn at = {args.entries + block * 8 * lut_group_bytes(kTables),
                                  kTables == LutTables::kInt8 ? args.biases + 2 * block : nullptr,
-                                 args.d + (kTables == LutTables::kInt8 ? 2 * block : block), args.s[block], args.s16 + 2 * block};
+                                 args.d + (kTables == LutTables::kInt8 ? 2 * block : block), args.s[block],
+                                 args.s16 + 2 * block};
           add_unit<kPanel, kZero, kTables>(super_block, u, row % kLutRows, at, acc);
         }
       }
