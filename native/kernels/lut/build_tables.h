@@ -72,15 +72,17 @@ inline void build_int8_half(const int8_t* planes, float d, uint8_t* entries, flo
     codes += groups[g].sums[15];
   }
   const float factor = 254.0f / static_cast<float>(reach);
-  int32_t total = 0;
+  Sums totals = {};
   for (int g = 0; g < 4; ++g, entries += kLutEntries) {
     const SumFloats shifted = __builtin_convertvector(groups[g].sums, SumFloats) * factor + kRounder;
     const int32_t least = rounded(static_cast<float>(groups[g].least) * factor);
     const int32_t largest = rounded(static_cast<float>(groups[g].least + groups[g].reach) * factor);
     const Sums x = (Sums)shifted - (kRounderBits + ((least + largest + 1) >> 1));  // same bytes
     store_entries(x, entries);
-    for (int p = 0; p < static_cast<int>(kLutEntries); ++p) total += x[p];
+    totals += x;
   }
+  int32_t total = 0;
+  for (int p = 0; p < static_cast<int>(kLutEntries); ++p) total += totals[p];
   // A group's sums are Σc / 2 on average, its entries Σx / 16.
   bias = rounded(static_cast<float>(codes) * (2.0f * factor) - static_cast<float>(total) * 0.25f);
   table_d = d * (static_cast<float>(reach) / 1016.0f);
