@@ -29,8 +29,8 @@ struct PairTile {
   static constexpr PanelShape kShape = kPanel;
   static constexpr LutTables kKind = kTables;
   static constexpr int kSlices = static_cast<int>(kLutRows) / Lanes::kInts;
-  static constexpr int kPairs =
-      Lanes::kPairVectors;  ///< slice v is the even lanes of vector v, kPairs + v the odd ones
+  /// Slice v is the even lanes of vector v, slice kPairs + v the odd ones.
+  static constexpr int kPairs = Lanes::kPairVectors;
   static constexpr int kN = kDigits<kTables>;
   static constexpr bool kHasHigh = kPanel.high == HighBits::kOne;
   static constexpr bool kHasMin = kPanel.min_offset != 0;
