@@ -142,9 +142,13 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
 function createDrafting(binding: NativeBinding, task: EngineTask, target: Target): Drafting | undefined {
   const { speculation } = task;
   if (speculation === undefined) return undefined;
-  const { drafters, maxNodes, draftPath } = speculation;
+  const { drafters, shareTexts, maxNodes, draftPath } = speculation;
   const model = draftPath === undefined ? undefined : new DraftModel(binding, task, target, target.handles);
-  return new Drafting(new SharedDrafts(target.vocabSize, drafters), { maxNodes, isScreened: target.isScreened, model });
+  return new Drafting(new SharedDrafts(target.vocabSize, drafters, shareTexts), {
+    maxNodes,
+    isScreened: target.isScreened,
+    model,
+  });
 }
 
 /** As the caller says; by default room for some full contexts, fewer when memory is short. */
