@@ -1,5 +1,6 @@
 /** The public interface of Lutra. */
 export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
+export { quantizeModel } from "./quantization/index.js";
 export {
   AbortedError,
   BinaryNotFoundError,
@@ -12,6 +13,7 @@ export {
   InvalidOptionError,
   LutraError,
   ModelFileError,
+  OutputFileError,
   PullError,
   QueueFullError,
   SessionBusyError,
@@ -40,8 +42,12 @@ export type {
   NomadOptions,
   PerplexityOptions,
   PerplexityResult,
+  QuantizedTensor,
+  QuantizeOptions,
+  QuantizeResult,
   SessionOptions,
   SpeculationStats,
+  TargetType,
   TextPart,
   Timings,
   TokenizeBatchOptions,

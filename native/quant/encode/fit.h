@@ -1,0 +1,187 @@
+// How a run of elements is best written as levels times a scale, or as a line through them. A search starts from a grid of
+// scales around the one that maps the largest element to the last level, and the best of it moves to the least-squares
+// scale of its levels until that is no better. kN elements, a multiple of 8: sums run in 8 lanes, in one fixed order.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/panel_layout.h"
+
+namespace lutra::quant {
+
+/// Whole numbers first … last. Searched inverse scales map the largest element to from, from + step, … to.
+struct WholeLevels {
+  float first, last;
+  float from, to, step;
+
+  /// To nearest, ties to even: at 2^23 and a half of it, floats are whole numbers.
+  float nearest(float y) const {
+    constexpr float kWhole = 12582912.0f;
+    y = y < first ? first : y;
+    y = y > last ? last : y;
+    return (y + kWhole) - kWhole;
+  }
+};
+
+/// The value of the IQ4 types nearest to y, by 2 (y − first value) rounded down: half way between two values is a multiple of
+/// one half.
+struct NearestIq4 {
+  static constexpr int kFirst = kernels::kIq4Values[0], kLast = kernels::kIq4Values[15];
+  float value[2 * (kLast - kFirst) + 1] = {};
+
+  constexpr NearestIq4() {
+    int at = 0;
+    for (int twice = 2 * kFirst; twice <= 2 * kLast; ++twice) {
+      while (at < 15 && kernels::kIq4Values[at] + kernels::kIq4Values[at + 1] <= twice) ++at;
+      value[twice - 2 * kFirst] = kernels::kIq4Values[at];
+    }
+  }
+};
+inline constexpr NearestIq4 kNearestIq4;
+
+/// The values of the IQ4 types as levels.
+struct TableLevels {
+  static constexpr float first = NearestIq4::kFirst, last = NearestIq4::kLast;
+  static constexpr float from = 98, to = 142, step = 4;
+
+  float nearest(float y) const {
+    y = y < first ? first : y;
+    y = y > last ? last : y;
+    return kNearestIq4.value[static_cast<int>((y - first) * 2)];
+  }
+};
+
+template <int kN>
+float largest_magnitude(const float* x) {
+  float largest = 0;
+  for (int i = 0; i < kN; ++i) largest = std::fabs(x[i]) > largest ? std::fabs(x[i]) : largest;
+  return largest;
+}
+
+inline float sum_lanes(const float (&lanes)[8]) {
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+/// 0 for a scale without an inverse.
+inline float inverse_of(float scale) { return std::fabs(scale) > 1e-30f ? 1.0f / scale : 0.0f; }
+
+/// Σ (x − (scale · level + min))² with the nearest levels.
+template <int kN, typename Levels>
+float squared_error(const float* x, float scale, float min, const Levels& levels) {
+  const float inverse = inverse_of(scale);
+  float sums[8] = {};
+  for (int i = 0; i < kN; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      const float shifted = x[i + lane] - min;
+      const float error = shifted - scale * levels.nearest(shifted * inverse);
+      sums[lane] += error * error;
+    }
+  }
+  return sum_lanes(sums);
+}
+
+/// Sums over the levels c of the elements.
+struct LevelSums {
+  float xc, cc, c;
+};
+
+template <int kN, typename Levels>
+LevelSums level_sums(const float* x, float inverse, float min, const Levels& levels) {
+  float xc[8] = {}, cc[8] = {}, c[8] = {};
+  for (int i = 0; i < kN; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      const float level = levels.nearest((x[i + lane] - min) * inverse);
+      xc[lane] += x[i + lane] * level;
+      cc[lane] += level * level;
+      c[lane] += level;
+    }
+  }
+  return {sum_lanes(xc), sum_lanes(cc), sum_lanes(c)};
+}
+
+constexpr int kRefinements = 4;
+
+/// The scale, of either sign, of the least Σ (x − scale · level)² found.
+template <int kN, typename Levels>
+float fit_scale(const float* x, const Levels& levels) {
+  const float largest = largest_magnitude<kN>(x);
+  float best_gain = 0, scale = 0;  // the gain of a scale is Σ x² less its error
+  const auto consider = [&](float inverse) {
+    const LevelSums sums = level_sums<kN>(x, inverse, 0.0f, levels);
+    if (!(sums.xc * sums.xc > best_gain * sums.cc)) return false;
+    best_gain = sums.xc * sums.xc / sums.cc;
+    scale = sums.xc / sums.cc;
+    return true;
+  };
+  const float unit = inverse_of(largest);
+  for (float top = levels.from; top <= levels.to; top += levels.step) {
+    consider(top * unit);
+    if (levels.first != -levels.last) consider(-top * unit);
+  }
+  for (int i = 0; i < kRefinements && consider(inverse_of(scale)); ++i) {
+  }
+  return scale;
+}
+
+/// x ≈ scale · level + min
+struct Line {
+  float scale, min;
+};
+
+/// The line of the least squared error found for levels 0 … last; with `min` at most 0 where `below_zero`.
+template <int kN>
+class LineFit {
+ public:
+  LineFit(const float* x, const WholeLevels& levels, bool below_zero)
+      : x_(x), levels_(levels), below_zero_(below_zero) {}
+
+  Line best() {
+    float low = x_[0], high = x_[0], sums[8] = {};
+    for (int i = 0; i < kN; ++i) {
+      low = x_[i] < low ? x_[i] : low;
+      high = x_[i] > high ? x_[i] : high;
+      sums[i % 8] += x_[i];
+    }
+    sum_ = sum_lanes(sums);
+    if (below_zero_ && low > 0) low = 0;
+    if (high == low) return {0, low};
+    line_ = {(high - low) / levels_.last, low};
+    for (float top = levels_.from; top <= levels_.to; top += levels_.step) {
+      // The middle stays, the ends move in or out.
+      const float scale = (high - low) / top;
+      const float min = (high + low) * 0.5f - scale * levels_.last * 0.5f;
+      consider({scale, below_zero_ && min > 0 ? 0 : min});
+    }
+    for (int i = 0; i < kRefinements && consider(line_); ++i) {
+    }
+    return line_;
+  }
+
+ private:
+  /// Takes the least-squares line of the levels that `line` gives, if it gains more than the best.
+  bool consider(Line line) {
+    const LevelSums sums = level_sums<kN>(x_, inverse_of(line.scale), line.min, levels_);
+    const float n = kN;
+    const float determinant = n * sums.cc - sums.c * sums.c;
+    if (!(determinant > 0)) return false;
+    Line fitted;
+    fitted.scale = (n * sums.xc - sums.c * sum_) / determinant;
+    fitted.min = (sum_ - fitted.scale * sums.c) / n;
+    if (below_zero_ && fitted.min > 0) fitted = {sums.xc / sums.cc, 0};
+    const float gain = fitted.scale * sums.xc + fitted.min * sum_;
+    if (!(gain > best_gain_)) return false;
+    best_gain_ = gain;
+    line_ = fitted;
+    return true;
+  }
+
+  const float* x_;
+  const WholeLevels levels_;
+  const bool below_zero_;
+  float sum_ = 0;
+  float best_gain_ = -INFINITY;
+  Line line_ = {0, 0};
+};
+
+}  // namespace lutra::quant
