@@ -101,6 +101,7 @@ LevelSums level_sums(const float* x, float inverse, float min, const Levels& lev
 }
 
 constexpr int kRefinements = 4;
+constexpr float kNothing = 1e-6f;
 
 /// The scale, of either sign, of the least Σ (x − scale · level)² found.
 template <int kN, typename Levels>
@@ -129,58 +130,68 @@ struct Line {
   float scale, min;
 };
 
-/// The line of the least squared error found for levels 0 … last; with `min` at most 0 where `below_zero`.
+/// The line of the least squared error found for levels 0 … last; with `min` at most 0 where `below_zero`. It works on the
+/// elements less their middle, or large ones that differ little would drown in rounding.
 template <int kN>
 class LineFit {
  public:
-  LineFit(const float* x, const WholeLevels& levels, bool below_zero)
-      : x_(x), levels_(levels), below_zero_(below_zero) {}
-
-  Line best() {
-    float low = x_[0], high = x_[0], sums[8] = {};
+  LineFit(const float* x, const WholeLevels& levels, bool below_zero) : levels_(levels), below_zero_(below_zero) {
+    low_ = high_ = x[0];
+    for (int i = 1; i < kN; ++i) {
+      low_ = x[i] < low_ ? x[i] : low_;
+      high_ = x[i] > high_ ? x[i] : high_;
+    }
+    if (below_zero && low_ > 0) low_ = 0;
+    middle_ = low_ * 0.5f + high_ * 0.5f;
+    float sums[8] = {};
     for (int i = 0; i < kN; ++i) {
-      low = x_[i] < low ? x_[i] : low;
-      high = x_[i] > high ? x_[i] : high;
+      x_[i] = x[i] - middle_;
       sums[i % 8] += x_[i];
     }
     sum_ = sum_lanes(sums);
-    if (below_zero_ && low > 0) low = 0;
-    if (high == low) return {0, low};
-    line_ = {(high - low) / levels_.last, low};
-    for (float top = levels_.from; top <= levels_.to; top += levels_.step) {
-      // The middle stays, the ends move in or out.
-      const float scale = (high - low) / top;
-      const float min = (high + low) * 0.5f - scale * levels_.last * 0.5f;
-      consider({scale, below_zero_ && min > 0 ? 0 : min});
-    }
+  }
+
+  Line best() {
+    if (high_ == low_) return {0, low_};
+    consider_range((high_ - low_) / levels_.last);
+    for (float top = levels_.from; top <= levels_.to; top += levels_.step) consider_range((high_ - low_) / top);
     for (int i = 0; i < kRefinements && consider(line_); ++i) {
     }
-    return line_;
+    return {line_.scale, line_.min + middle_};
   }
 
  private:
+  /// The middle stays, the ends move in or out.
+  void consider_range(float scale) { consider({scale, at_most_zero(-scale * levels_.last * 0.5f)}); }
+
+  /// A min, less the middle, that may stand.
+  float at_most_zero(float min) const { return below_zero_ && min > -middle_ ? -middle_ : min; }
+
   /// Takes the least-squares line of the levels that `line` gives, if it gains more than the best.
   bool consider(Line line) {
     const LevelSums sums = level_sums<kN>(x_, inverse_of(line.scale), line.min, levels_);
     const float n = kN;
+    if (!(sums.cc > 0)) return false;
     const float determinant = n * sums.cc - sums.c * sums.c;
-    if (!(determinant > 0)) return false;
-    Line fitted;
-    fitted.scale = (n * sums.xc - sums.c * sum_) / determinant;
-    fitted.min = (sum_ - fitted.scale * sums.c) / n;
-    if (below_zero_ && fitted.min > 0) fitted = {sums.xc / sums.cc, 0};
-    const float gain = fitted.scale * sums.xc + fitted.min * sum_;
-    if (!(gain > best_gain_)) return false;
+    float min = line.min;
+    // With one level for all, any min goes with some scale.
+    if (determinant > 0) min = at_most_zero((sums.cc * sum_ - sums.c * sums.xc) / determinant);
+    const Line fitted = {(sums.xc - min * sums.c) / sums.cc, min};
+    // What the line takes off Σ x².
+    const float gain = fitted.scale * (2 * sums.xc - fitted.scale * sums.cc - 2 * fitted.min * sums.c) +
+                       fitted.min * (2 * sum_ - n * fitted.min);
+    // Equal but for rounding: then the first one, which is the same in all sub-blocks alike.
+    if (!(gain > best_gain_ + kNothing * best_gain_)) return false;
     best_gain_ = gain;
     line_ = fitted;
     return true;
   }
 
-  const float* x_;
+  float x_[kN];
   const WholeLevels levels_;
   const bool below_zero_;
-  float sum_ = 0;
-  float best_gain_ = -INFINITY;
+  float low_, high_, middle_, sum_;
+  float best_gain_ = 0;
   Line line_ = {0, 0};
 };
 

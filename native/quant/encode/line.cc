@@ -26,7 +26,7 @@ void write_codes(const float* x, Line line, const WholeLevels& levels, uint8_t* 
 void encode_block(const float* x, const WholeLevels& levels, BlockCodes& out) {
   const Line line = LineFit<32>(x, levels, false).best();
   const uint16_t d = scale_to_half(line.scale);
-  const uint16_t m = float_to_half(line.min);
+  const uint16_t m = offset_to_half(line.min);
   float least = INFINITY;
   for (int step_d = -1; step_d <= 1; ++step_d) {
     for (int step_m = -1; step_m <= 1; ++step_m) {

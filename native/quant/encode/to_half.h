@@ -29,9 +29,15 @@ inline uint16_t float_to_half(float value) {
 
 inline uint16_t float_to_bfloat(float value) { return static_cast<uint16_t>(round_off(float_bits(value), 16)); }
 
-/// A scale that is not zero does not become zero: the least fp16 keeps something of a block of tiny values.
+/// Scales and offsets stay finite, whatever a fit came to.
+inline uint16_t offset_to_half(float offset) {
+  const uint16_t half = float_to_half(offset);
+  return (half & 0x7FFFu) >= 0x7C00u ? (half & 0x8000u) | 0x7BFFu : half;
+}
+
+/// A scale that is not zero does not become zero either: the least fp16 keeps something of a block of tiny values.
 inline uint16_t scale_to_half(float scale) {
-  const uint16_t half = float_to_half(scale);
+  const uint16_t half = offset_to_half(scale);
   return (half & 0x7FFFu) == 0 && scale != 0 ? half | 1u : half;
 }
 
