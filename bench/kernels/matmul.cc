@@ -72,6 +72,9 @@ class Weights {
     std::mt19937 random(1);
     std::vector<uint8_t> rows(kernels::kPanelRows * quant::row_bytes(type, shape.k));
     for (uint8_t& byte : rows) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every float of a type finite
+    if (type == TensorType::MXFP4) {  // nor have its powers of two subnormal products
+      for (size_t at = 0; at < rows.size(); at += 17) rows[at] |= 0x40;
+    }
     quant::pack_panel(type, rows.data(), kernels::kPanelRows, shape.k, bytes_.data());
     for (uint64_t at = matrix_.panel_bytes; at < bytes_.size_bytes(); at += matrix_.panel_bytes) {
       std::memcpy(bytes_.data() + at, bytes_.data(), matrix_.panel_bytes);

@@ -11,7 +11,8 @@ const half = (at, factor = 1) => ({ at, factor });
 
 /**
  * Of each type: id and `fileType` as GGUF numbers them, elements and bytes of a block, the standard deviation of a
- * decoded weight when the scale is 1, and its half-precision fields. Every other byte is random.
+ * decoded weight when the scale is 1, and its half-precision fields or the place of its exponent byte. Every other byte
+ * is random.
  */
 export const types = {
   Q4_0: { id: 2, fileType: 2, elements: 32, bytes: 18, spread: 4.6, halves: [half(0)] },
@@ -26,6 +27,9 @@ export const types = {
   Q6_K: { id: 14, fileType: 18, elements: 256, bytes: 210, spread: 1370, halves: [half(208)] },
   IQ4_NL: { id: 20, fileType: 25, elements: 32, bytes: 18, spread: 70, halves: [half(0)] },
   IQ4_XS: { id: 23, fileType: 30, elements: 256, bytes: 136, spread: 1300, halves: [half(0)] },
+  TQ1_0: { id: 34, fileType: 36, elements: 256, bytes: 54, spread: 0.82, halves: [half(52)] },
+  TQ2_0: { id: 35, fileType: 37, elements: 256, bytes: 66, spread: 1.22, halves: [half(64)] },
+  MXFP4: { id: 39, fileType: 38, elements: 32, bytes: 17, spread: 2.9, exponent: 0 },
   F16: { id: 1, fileType: 1, elements: 1, bytes: 2 },
   BF16: { id: 30, fileType: 32, elements: 1, bytes: 2 },
   F32: { id: 0, fileType: 0, elements: 1, bytes: 4 },
@@ -84,17 +88,20 @@ function floatPool(name, count, sigma, words) {
 
 /** Whole blocks of a type, as one run of bytes to be repeated. */
 export function blockPool(name, sigma, seed) {
-  const { bytes, spread, halves } = types[name];
+  const { bytes, spread, halves = [], exponent } = types[name];
   const count = primeBelow(Math.floor(poolBytes / bytes));
-  if (!halves) return floatPool(name, count, sigma, randomWords(count, seed));
+  if (!spread) return floatPool(name, count, sigma, randomWords(count, seed));
   const words = randomWords(Math.ceil((count * bytes) / 4), seed);
   const view = new DataView(words.buffer);
   for (let block = 0; block < count; block++) {
-    const byte = view.getUint8(block * bytes + halves[0].at);
+    const byte = view.getUint8(block * bytes + (halves[0]?.at ?? exponent));
     // Codes of a type without a min are off centre by half a step: scales of both signs take that away.
     const sign = halves.length === 1 && byte & 1 ? -1 : 1;
     const scale = sign * (sigma / spread) * (0.75 + byte / 512);
     for (const { at, factor } of halves) view.setUint16(block * bytes + at, toHalf(scale * factor), true);
+    // Of the two powers of two around sigma / spread, the nearer the more often.
+    if (exponent !== undefined)
+      view.setUint8(block * bytes + exponent, 127 + Math.floor(Math.log2(sigma / spread) + byte / 256));
   }
   return new Uint8Array(words.buffer, 0, count * bytes);
 }

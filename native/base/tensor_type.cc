@@ -39,12 +39,12 @@ constexpr TensorTypeTraits kTraits[kTensorTypeLimit] = {
     {nullptr, 0, 0, false},       // 31: removed from the format
     {nullptr, 0, 0, false},       // 32: removed from the format
     {nullptr, 0, 0, false},       // 33: removed from the format
-    {"TQ1_0", 256, 54, false},    // 34
-    {"TQ2_0", 256, 66, false},    // 35
+    {"TQ1_0", 256, 54, true},     // 34
+    {"TQ2_0", 256, 66, true},     // 35
     {nullptr, 0, 0, false},       // 36: removed from the format
     {nullptr, 0, 0, false},       // 37: removed from the format
     {nullptr, 0, 0, false},       // 38: removed from the format
-    {"MXFP4", 32, 17, false},     // 39
+    {"MXFP4", 32, 17, true},      // 39
 };
 
 constexpr TensorTypeTraits kUnknown = {nullptr, 0, 0, false};

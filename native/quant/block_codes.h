@@ -10,7 +10,7 @@ namespace lutra::quant {
 
 /// A block of 32 or 256 elements of one row. Codes, scales and mins as panel_layout.h describes them.
 struct BlockCodes {
-  uint16_t d;  ///< fp16 bits
+  uint16_t d;  ///< fp16 bits; of MXFP4 the E8M0 byte
   uint16_t m;  ///< fp16 bits of the min or of dmin; 0 when the type has none
   uint8_t scales[16];
   uint8_t mins[8];

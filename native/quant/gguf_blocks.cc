@@ -119,6 +119,31 @@ void read_iq4_xs(const uint8_t* block, BlockCodes& out) {
   }
 }
 
+/// Four base-3 digits of each of n bytes, or five: the byte holds them as a fraction in [0, 1) of 256 steps, and each
+/// multiplication by 3 carries the next one out.
+void read_digits(const uint8_t* bytes, int n, int n_digits, uint8_t* codes) {
+  for (int i = 0; i < n; ++i) {
+    uint8_t rest = bytes[i];
+    for (int digit = 0; digit < n_digits; ++digit) {
+      const int product = rest * 3;
+      codes[digit * n + i] = static_cast<uint8_t>(product >> 8);
+      rest = static_cast<uint8_t>(product);
+    }
+  }
+}
+
+void read_tq1_0(const uint8_t* block, BlockCodes& out) {
+  read_digits(block, 32, 5, out.codes);
+  read_digits(block + 32, 16, 5, out.codes + 160);
+  read_digits(block + 48, 4, 4, out.codes + 240);
+  out.d = load_u16(block + 52);
+}
+
+void read_tq2_0(const uint8_t* block, BlockCodes& out) {
+  for (int s = 0; s < 8; ++s) take_bits(block + 32 * (s / 4), 32, 2 * (s % 4), 3, out.codes + 32 * s);
+  out.d = load_u16(block + 64);
+}
+
 float signed_byte(uint8_t byte) { return static_cast<float>(static_cast<int8_t>(byte)); }
 
 void scaled_values(float d, const uint8_t* codes, int zero, int n, float* out) {
@@ -132,8 +157,8 @@ void offset_values(float d, float m, const uint8_t* codes, int n, float* out) {
   }
 }
 
-void table_values(float d, const uint8_t* codes, float* out) {
-  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kernels::kIq4Values[codes[i]]);
+void table_values(float d, const uint8_t* codes, const int8_t* values, float* out) {
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(values[codes[i]]);
 }
 
 }  // namespace
@@ -175,6 +200,12 @@ void read_gguf_block(TensorType type, const uint8_t* block, BlockCodes& out) {
       return;
     case TensorType::Q6_K: return read_q6_k(block, out);
     case TensorType::IQ4_XS: return read_iq4_xs(block, out);
+    case TensorType::TQ1_0: return read_tq1_0(block, out);
+    case TensorType::TQ2_0: return read_tq2_0(block, out);
+    case TensorType::MXFP4:
+      out.d = block[0];
+      read_nibbles_32(block + 1, out.codes);
+      return;
     default: return;
   }
 }
@@ -188,7 +219,10 @@ void block_values(TensorType type, const BlockCodes& block, float* out) {
     case TensorType::Q5_0: return scaled_values(d, codes, 16, 32, out);
     case TensorType::Q4_1:
     case TensorType::Q5_1: return offset_values(d, m, codes, 32, out);
-    case TensorType::IQ4_NL: return table_values(d, codes, out);
+    case TensorType::IQ4_NL: return table_values(d, codes, kernels::kIq4Values, out);
+    case TensorType::TQ1_0:
+    case TensorType::TQ2_0: return scaled_values(d, codes, 1, 256, out);
+    case TensorType::MXFP4: return table_values(exponent_to_float(block.d), codes, kernels::kE2M1Values, out);
     case TensorType::Q8_0:
       for (int i = 0; i < 32; ++i) out[i] = signed_byte(codes[i]) * d;
       return;
@@ -214,7 +248,9 @@ void block_values(TensorType type, const BlockCodes& block, float* out) {
       }
       return;
     case TensorType::IQ4_XS:
-      for (int s = 0; s < 8; ++s) table_values(d * signed_byte(block.scales[s]), codes + 32 * s, out + 32 * s);
+      for (int s = 0; s < 8; ++s) {
+        table_values(d * signed_byte(block.scales[s]), codes + 32 * s, kernels::kIq4Values, out + 32 * s);
+      }
       return;
     default: return;
   }

@@ -1,4 +1,4 @@
-// fp16 and bf16 bits to float, exact for every input (subnormals, infinities, NaN payloads).
+// fp16, bf16 and E8M0 bits to float, exact for every input (subnormals, infinities, NaN payloads).
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,9 @@ inline float half_to_float(uint16_t half) {
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
   return sign != 0 ? -magnitude : magnitude;
 }
+
+/// 2^(e − 128), half of what the E8M0 byte e stands for: subnormal for 0 and 1, and 255, E8M0's NaN, gives 2^127.
+inline float exponent_to_float(uint32_t e) { return float_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
 
 inline float bfloat_to_float(uint16_t bits) { return float_from_bits(static_cast<uint32_t>(bits) << 16); }
 

@@ -13,6 +13,7 @@ using base::TensorType;
 using kernels::HighBits;
 using kernels::LowBits;
 using kernels::PanelShape;
+using kernels::RowScale;
 
 constexpr uint32_t kEachByte = 0x01010101u;
 constexpr uint32_t kTwoBits = 3 * kEachByte;
@@ -76,12 +77,19 @@ const PanelShape* panel_shape(TensorType type) {
     case TensorType::Q5_K: return &kernels::kPanelQ5_K;
     case TensorType::Q6_K: return &kernels::kPanelQ6_K;
     case TensorType::IQ4_XS: return &kernels::kPanelIQ4_XS;
+    case TensorType::TQ1_0:
+    case TensorType::TQ2_0: return &kernels::kPanelTernary;
+    case TensorType::MXFP4: return &kernels::kPanelMXFP4;
     default: return nullptr;
   }
 }
 
 void write_panel_block(const PanelShape& shape, const BlockCodes& block, uint32_t r, uint8_t* super_block) {
-  store_u16(super_block + 2 * r, block.d);
+  if (shape.d == RowScale::kHalf) {
+    store_u16(super_block + 2 * r, block.d);
+  } else {
+    super_block[r] = static_cast<uint8_t>(block.d);
+  }
   if (shape.min_offset != 0) store_u16(super_block + shape.min_offset + 2 * r, block.m);
   for (uint32_t s = 0; s < shape.n_scales; ++s) super_block[shape.scale_offset + 8 * s + r] = block.scales[s];
   if (shape.mins_offset != 0) {
@@ -93,7 +101,7 @@ void write_panel_block(const PanelShape& shape, const BlockCodes& block, uint32_
 }
 
 void read_panel_block(const PanelShape& shape, const uint8_t* super_block, uint32_t r, BlockCodes& out) {
-  out.d = load_u16(super_block + 2 * r);
+  out.d = shape.d == RowScale::kHalf ? load_u16(super_block + 2 * r) : super_block[r];
   out.m = shape.min_offset != 0 ? load_u16(super_block + shape.min_offset + 2 * r) : uint16_t{0};
   for (uint32_t s = 0; s < shape.n_scales; ++s) out.scales[s] = super_block[shape.scale_offset + 8 * s + r];
   if (shape.mins_offset != 0) {

@@ -53,8 +53,19 @@ ScaleOffsets scale_offsets(TensorType type) {
     case TensorType::Q2_K: return {80, 82};
     case TensorType::Q3_K: return {108, -1};
     case TensorType::Q6_K: return {208, -1};
+    case TensorType::TQ1_0: return {52, -1};
+    case TensorType::TQ2_0: return {64, -1};
     default: return {0, -1};
   }
+}
+
+/// The last E8M0 byte whose largest value, 6 · 2^(252 − 127), is a float.
+constexpr uint8_t kLastExponent = 252;
+
+bool finite_block(TensorType type, const uint8_t* block) {
+  if (type == TensorType::MXFP4) return block[0] <= kLastExponent;
+  const ScaleOffsets at = scale_offsets(type);
+  return finite_half(load_u16(block + at.d)) && (at.m < 0 || finite_half(load_u16(block + at.m)));
 }
 
 template <typename T>
@@ -99,11 +110,9 @@ int64_t find_nonfinite(TensorType type, const uint8_t* row, uint64_t k) {
   }
   const base::TensorTypeTraits& traits = base::tensor_type_traits(type);
   if (panel_shape(type) == nullptr) return -1;
-  const ScaleOffsets at = scale_offsets(type);
   const uint64_t n_blocks = k / traits.block_elements;
   for (uint64_t b = 0; b < n_blocks; ++b, row += traits.block_bytes) {
-    if (!finite_half(load_u16(row + at.d))) return static_cast<int64_t>(b);
-    if (at.m >= 0 && !finite_half(load_u16(row + at.m))) return static_cast<int64_t>(b);
+    if (!finite_block(type, row)) return static_cast<int64_t>(b);
   }
   return -1;
 }

@@ -18,6 +18,7 @@ uint64_t row_bytes(TensorType type, uint64_t k);
 void dequantize_row(TensorType type, const uint8_t* row, uint64_t k, float* out);
 
 /// Index of the first block whose scale (or, for F32/F16/BF16, an element) is NaN or infinite; -1 when all are finite.
+/// An MXFP4 scale is also refused when the format's largest code would be infinite under it.
 int64_t find_nonfinite(TensorType type, const uint8_t* row, uint64_t k);
 
 /// Bytes of one packed panel of kPanelRows rows; a multiple of 64.

@@ -119,9 +119,10 @@ struct ScaleFields {
   int first, second;  ///< byte offsets of the fp16 fields in a block (−1: none)
 };
 constexpr ScaleFields kScaleFields[] = {
-    {TensorType::Q4_0, 0, -1}, {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1},   {TensorType::Q5_1, 0, 2},
-    {TensorType::Q8_0, 0, -1}, {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
-    {TensorType::Q5_K, 0, 2},  {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
+    {TensorType::Q4_0, 0, -1},   {TensorType::Q4_1, 0, 2},    {TensorType::Q5_0, 0, -1},   {TensorType::Q5_1, 0, 2},
+    {TensorType::Q8_0, 0, -1},   {TensorType::Q2_K, 80, 82},  {TensorType::Q3_K, 108, -1}, {TensorType::Q4_K, 0, 2},
+    {TensorType::Q5_K, 0, 2},    {TensorType::Q6_K, 208, -1}, {TensorType::IQ4_NL, 0, -1}, {TensorType::IQ4_XS, 0, -1},
+    {TensorType::TQ1_0, 52, -1}, {TensorType::TQ2_0, 64, -1},
 };
 
 inline bool is_float(TensorType type) {
@@ -132,6 +133,11 @@ inline bool is_float(TensorType type) {
 inline uint16_t random_scale(std::mt19937& random, bool tiny) {
   const uint32_t sign = (random() & 1) << 15;
   return static_cast<uint16_t>(tiny ? (sign | 1) : (sign | (0x2000 + (random() & 0x3FF))));
+}
+
+/// E8M0 byte of 2^-16 to 1 or, when `tiny`, of what is subnormal in float and a little more.
+inline uint8_t random_exponent(std::mt19937& random, bool tiny) {
+  return static_cast<uint8_t>(tiny ? random() % 4 : 112 + random() % 17);
 }
 
 enum class Codes { kRandom, kAllSet, kAllClear };
@@ -154,6 +160,9 @@ inline std::vector<uint8_t> gguf_rows(TensorType type, uint32_t rows, uint32_t k
     byte = codes == Codes::kRandom ? static_cast<uint8_t>(random()) : codes == Codes::kAllSet ? 0xFF : 0x00;
   }
   const size_t block = lutra::base::tensor_type_traits(type).block_bytes;
+  for (size_t at = 0; type == TensorType::MXFP4 && at < bytes.size(); at += block) {
+    bytes[at] = random_exponent(random, tiny);
+  }
   for (const ScaleFields& fields : kScaleFields) {
     if (fields.type != type) continue;
     for (size_t at = 0; at < bytes.size(); at += block) {

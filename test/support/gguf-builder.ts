@@ -53,6 +53,7 @@ export const tensorTypes = {
   F64: [28, 1, 8],
   BF16: [30, 1, 2],
   TQ1_0: [34, 256, 54],
+  TQ2_0: [35, 256, 66],
   MXFP4: [39, 32, 17],
 } as const;
 export type TensorTypeName = keyof typeof tensorTypes;

@@ -137,7 +137,7 @@ const shapeCases: ModelCase[] = [
       type: (name) => (name.includes("attn_v") ? "Q6_K" : name.startsWith("blk.0") ? "Q4_K" : "Q8_0"),
     }),
   },
-  ...(["Q8_1", "IQ2_XXS", "TQ1_0", "MXFP4"] as TensorTypeName[]).map(
+  ...(["Q8_1", "IQ2_XXS"] as TensorTypeName[]).map(
     (type): ModelCase => ({
       name: `G12 ${type}`,
       code: "MODEL_UNSUPPORTED_TYPE",
@@ -189,6 +189,8 @@ const finiteCases: ModelCase[] = [
       ["Q6_K", 210, 208],
       ["IQ4_NL", 18, 0],
       ["IQ4_XS", 136, 0],
+      ["TQ1_0", 54, 52],
+      ["TQ2_0", 66, 64],
     ] as [TensorTypeName, number, number][]
   ).map(([type, blockBytes, place], i) =>
     tensor(
@@ -199,9 +201,12 @@ const finiteCases: ModelCase[] = [
       buildModel({ type }),
     ),
   ),
+  tensor(weight, "G15 NaN in a scale of MXFP4", "MODEL_NONFINITE", half(7 * 17, 0xff), buildModel({ type: "MXFP4" })),
+  tensor(weight, "G15 MXFP4 past float", "MODEL_NONFINITE", half(7 * 17, 0xfd), buildModel({ type: "MXFP4" })),
   tensor(weight, "all zero loads", "OK", (t) => ({ ...t, data: new Uint8Array(t.data.length) })),
   tensor(weight, "denormals load", "OK", (t) => ({ ...t, data: randomTensor("F32", t.shape, 1e-40, 3) })),
   tensor(weight, "denormal scales load", "OK", half(18 * 7, 1), buildModel({ type: "Q4_0" })),
+  tensor(weight, "the smallest power of two loads", "OK", half(7 * 17, 0x3200), buildModel({ type: "MXFP4" })),
 ];
 
 const vocabulary = (

@@ -58,10 +58,10 @@ export function toBfloat(x: number): number {
 }
 
 /**
- * Layout of a quantised block, field by field: `d` a half-precision scale of about sigma / spread, `m` a half that is
- * -offset times it (`dmin` +offset times it), or a number of random bytes.
+ * Layout of a quantised block, field by field: `d` a half-precision scale of about sigma / spread, `e` the byte of a
+ * power of two near it, `m` a half that is -offset times it (`dmin` +offset times it), or a number of random bytes.
  */
-type Field = "d" | { m: number } | { dmin: number } | number;
+type Field = "d" | "e" | { m: number } | { dmin: number } | number;
 interface Layout {
   /** Standard deviation of a decoded weight when d = 1. */
   spread: number;
@@ -81,6 +81,9 @@ const layouts: Partial<Record<TensorTypeName, Layout>> = {
   Q6_K: { spread: 1370, fields: [128, 64, 16, "d"] },
   IQ4_NL: { spread: 70, fields: ["d", 16] },
   IQ4_XS: { spread: 1300, fields: ["d", 2, 4, 128] },
+  TQ1_0: { spread: 0.8, fields: [52, "d"] },
+  TQ2_0: { spread: 1.2, fields: [64, "d"] },
+  MXFP4: { spread: 2.9, fields: ["e", 16] },
 };
 
 /** A tensor's bytes with weights of about standard deviation `sigma`. Types without a layout get random bytes. */
@@ -104,6 +107,7 @@ export function randomTensor(type: TensorTypeName, shape: readonly number[], sig
     for (const field of layout.fields) {
       if (typeof field === "number") out.raw(random.bytes(field));
       else if (field === "d") out.u16(toHalf(d));
+      else if (field === "e") out.u8(127 + Math.round(Math.log2(d)));
       else out.u16(toHalf("m" in field ? -field.m * d : field.dmin * d));
     }
   }

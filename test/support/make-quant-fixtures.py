@@ -15,6 +15,7 @@ from gguf.constants import GGML_QUANT_SIZES
 HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "IQ4_NL": [0], "Q2_K": [80, 82],
     "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0],
+    "TQ1_0": [52], "TQ2_0": [64], "MXFP4": [],
 }
 K = 768
 OUT = Path("test/fixtures/quant")
@@ -42,6 +43,8 @@ def row_of(name, rng):
     blocks[2::3] = 0
     for at in HALVES[name]:
         blocks[:, at:at + 2] = random_halves(rng, len(blocks)).view(np.uint8).reshape(-1, 2)
+    if name == "MXFP4":  # powers of two from the subnormal 2^-128 to the last under which no code is infinite
+        blocks[:, 0] = np.resize([0, 1, 2, 3, 127, 252, 60, 125, 130, 119], len(blocks))
     return blocks.reshape(-1)
 
 

@@ -60,3 +60,17 @@ t.test("isa and threads are what was asked, and the answer does not change", asy
   }
   for (const [isa, [one, two]] of texts) t.equal(one, two, isa);
 });
+
+t.test("models of ternary and 4-bit float weights name their types and generate", async (t) => {
+  for (const type of ["TQ1_0", "TQ2_0", "MXFP4"] as const) {
+    const path = tinyModel({ type });
+    const { tensors } = binding.inspectFile(path);
+    t.match(
+      tensors.find(({ name }) => name === "token_embd.weight"),
+      { type },
+    );
+    await using model = await loadModel(path);
+    const { tokens } = await model.generate("hello", { maxTokens: 12, ignoreEos: true, temperature: 0 });
+    t.equal(tokens.length, 12, type);
+  }
+});

@@ -14,9 +14,6 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// What the bytes of a unit mean: unsigned codes, int8 weights, indices of kIq4Values.
-enum class Codes { kUnsigned, kSignedByte, kTable };
-
 /// Activations of a tile of columns at one unit. A block of planes is 64 bytes: 32 high, 32 low.
 struct Columns {
   const int8_t* planes;
@@ -63,6 +60,15 @@ LUTRA_INLINE __m256 load_halves(const uint8_t* bytes) {
 
 LUTRA_INLINE __m128i load_eight_bytes(const uint8_t* bytes) {
   return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+}
+
+/// Eight rows' d.
+template <RowScale kScale>
+LUTRA_INLINE __m256 load_row_scales(const uint8_t* bytes) {
+  if constexpr (kScale == RowScale::kHalf) return load_halves(bytes);
+  const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu8_epi32(load_eight_bytes(bytes)), 23);
+  const __m256i exponents = _mm256_max_epu32(bits, _mm256_set1_epi32(kExponentZero));
+  return _mm256_mul_ps(_mm256_castsi256_ps(exponents), _mm256_set1_ps(0.5f));
 }
 
 /// Small int32 values copied to both int16 of their lanes.

@@ -1,4 +1,4 @@
-// Matmul of the 32-element block types and IQ4_NL. Scalar twin: scalar/matmul.cc, equal bit for bit.
+// Matmul of the 32-element block types. Scalar twin: scalar/matmul.cc, equal bit for bit.
 #include "kernels/avx2/matmul_families.h"
 #include "kernels/avx2/matmul_types.h"
 #include "kernels/avx2/matmul_units.h"

@@ -11,7 +11,7 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// The 32-element block types and IQ4_NL.
+/// The 32-element block types.
 template <typename Dots>
 void fill_legacy(KernelTable& table) noexcept {
   using base::TensorType;
@@ -23,7 +23,8 @@ void fill_legacy(KernelTable& table) noexcept {
   set(TensorType::Q8_0, sweep<WideTile<Dots, kPanelQ8_0, Codes::kSignedByte, 0>>);
   table.matmul_split = sweep<SplitTile<Dots>>;
   table.screen = screen<Dots>;
-  set(TensorType::IQ4_NL, sweep<WideTile<Dots, kPanelIQ4_NL, Codes::kTable, 0>>);
+  set(TensorType::IQ4_NL, sweep<WideTile<Dots, kPanelIQ4_NL, Codes::kIq4, 0>>);
+  set(TensorType::MXFP4, sweep<WideTile<Dots, kPanelMXFP4, Codes::kE2M1, 0>>);
 }
 
 /// The 256-element super-block types.
@@ -36,7 +37,9 @@ void fill_k(KernelTable& table) noexcept {
   set(TensorType::Q4_K, sweep<WideTile<Dots, kPanelQ4_K, Codes::kUnsigned, 0>>);
   set(TensorType::Q5_K, sweep<WideTile<Dots, kPanelQ5_K, Codes::kUnsigned, 0>>);
   set(TensorType::Q6_K, sweep<NarrowTile<Dots, kPanelQ6_K, 32>>);
-  set(TensorType::IQ4_XS, sweep<WideTile<Dots, kPanelIQ4_XS, Codes::kTable, 0>>);
+  set(TensorType::IQ4_XS, sweep<WideTile<Dots, kPanelIQ4_XS, Codes::kIq4, 0>>);
+  set(TensorType::TQ1_0, sweep<WideTile<Dots, kPanelTernary, Codes::kUnsigned, 1>>);
+  set(TensorType::TQ2_0, sweep<WideTile<Dots, kPanelTernary, Codes::kUnsigned, 1>>);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ LUTRA_INLINE __m256i join_planes(__m256i high, __m256i low) {
       _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)), _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
 }
 
-/// sums[c] = int32 Σ code·(256·high + low) of the unit, 4- and 5-bit codes. 4-bit partial sums of both halves fit
+/// sums[c] = int32 Σ code·(256·high + low) of the unit, 2-, 4- and 5-bit codes. 4-bit partial sums of both halves fit
 /// int16.
 template <LowBits kLow, HighBits kHigh, int kColumns>
 LUTRA_INLINE void dot_unsigned(const uint8_t* unit, const Columns& columns, __m256i* sums) {
@@ -125,9 +125,10 @@ LUTRA_INLINE void dot_split(const uint8_t* high, const uint8_t* low, const Colum
 }
 
 /// sums[c] = int32 Σ table[code]·(256·high + low) of a unit of 4-bit table indices.
-template <int kColumns>
+template <Codes kCodes, int kColumns>
 LUTRA_INLINE void dot_table(const uint8_t* unit, const Columns& columns, __m256i* sums) {
-  const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
+  constexpr const int8_t* kTable = code_values(kCodes);
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kTable)));
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const __m256i packed = load_vector(unit + 32 * i);
@@ -185,7 +186,7 @@ struct MaddDots {
     LUTRA_INLINE Wide(const uint8_t* unit, const Columns& columns) {
       if constexpr (kCodes == Codes::kUnsigned) dot_unsigned<kLow, kHigh, kColumns>(unit, columns, sums);
       if constexpr (kCodes == Codes::kSignedByte) dot_bytes<kColumns>(unit, columns, sums);
-      if constexpr (kCodes == Codes::kTable) dot_table<kColumns>(unit, columns, sums);
+      if constexpr (is_table(kCodes)) dot_table<kCodes, kColumns>(unit, columns, sums);
     }
     LUTRA_INLINE __m256i sum(const Columns&, int c) const { return sums[c]; }
   };

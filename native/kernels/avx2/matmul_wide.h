@@ -48,7 +48,7 @@ struct WideTile {
     for (int c = 0; c < kColumns; ++c) acc[c] = _mm256_setzero_ps();
     for (uint64_t k0 = 0; k0 < k; k0 += kPanel.elements, weights += kPanel.bytes) {
       prefetch_ahead<kColumns>(weights, kPanel.bytes);
-      const __m256 d = load_halves(weights);
+      const __m256 d = load_row_scales<kPanel.d>(weights);
       const __m256 min = kHasMin ? load_halves(weights + kPanel.min_offset) : d;
       for (uint32_t u = 0; u < kUnits; ++u, columns.advance()) unit<kColumns>(weights, u, d, min, columns, acc);
     }

@@ -11,7 +11,9 @@ void fill_matmul_k(KernelTable& table) noexcept {
   set_wide<TensorType::Q4_K, kPanelQ4_K, Codes::kUnsigned, 0>(table);
   set_wide<TensorType::Q5_K, kPanelQ5_K, Codes::kUnsigned, 0>(table);
   set_narrow<TensorType::Q6_K, kPanelQ6_K, 32>(table);
-  set_wide<TensorType::IQ4_XS, kPanelIQ4_XS, Codes::kTable, 0>(table);
+  set_wide<TensorType::IQ4_XS, kPanelIQ4_XS, Codes::kIq4, 0>(table);
+  set_wide<TensorType::TQ1_0, kPanelTernary, Codes::kUnsigned, 1>(table);
+  set_wide<TensorType::TQ2_0, kPanelTernary, Codes::kUnsigned, 1>(table);
 }
 
 }  // namespace lutra::kernels::avx512

@@ -28,6 +28,14 @@ struct PanelPair {
     const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
     return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
   }
+  /// A d per row.
+  template <RowScale kScale>
+  LUTRA_INLINE __m512 row_scales() const {
+    if constexpr (kScale == RowScale::kHalf) return halves();
+    const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes()), 23);
+    const __m512i exponents = _mm512_max_epu32(bits, _mm512_set1_epi32(kExponentZero));
+    return _mm512_mul_ps(_mm512_castsi512_ps(exponents), _mm512_set1_ps(0.5f));
+  }
   /// A byte per row.
   LUTRA_INLINE __m128i bytes() const {
     return _mm_unpacklo_epi64(avx2::load_eight_bytes(first), avx2::load_eight_bytes(second));

@@ -78,7 +78,7 @@ struct PairTile {
     for (int c = 0; c < kColumns; ++c) acc[c] = _mm512_setzero_ps();
     for (uint64_t k0 = 0; k0 < args.k; k0 += kPanel.elements, weights = weights + kPanel.bytes) {
       prefetch(weights + 2 * args.panel_bytes, kPanel.bytes);
-      const __m512 d = weights.halves();
+      const __m512 d = weights.row_scales<kPanel.d>();
       const __m512 min = kHasMin ? (weights + kPanel.min_offset).halves() : d;
       for (uint32_t u = 0; u < kPanel.elements / 32u; ++u, columns.advance()) {
         Tile::template unit<kColumns>(weights, u, d, min, columns, acc);

@@ -13,7 +13,7 @@ namespace {
 struct VnniDots {
   static constexpr int kMaxTile = static_cast<int>(kPairColumns) - 1;
 
-  template <LowBits kLow, HighBits kHigh, avx2::Codes kCodes, int kColumns>
+  template <LowBits kLow, HighBits kHigh, Codes kCodes, int kColumns>
   using Wide = WideDots<kLow, kHigh, kCodes>;
   template <int kColumns>
   using Split = SplitDots;

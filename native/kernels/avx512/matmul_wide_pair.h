@@ -34,8 +34,9 @@ struct WidePair : PairTile<WidePair<kPanel, kCodes, kZero>, kPanel> {
     } else {
       load_unit<kPanel.low, kPanel.high>(unit, codes);
     }
-    if constexpr (kCodes == Codes::kTable) {
-      const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
+    if constexpr (is_table(kCodes)) {
+      constexpr const int8_t* kTable = code_values(kCodes);
+      const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kTable)));
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) codes[j] = _mm512_shuffle_epi8(_mm512_xor_si512(values, sign), codes[j]);
     }

@@ -20,7 +20,6 @@
 namespace lutra::kernels::avx512 {
 namespace {
 
-using avx2::Codes;
 using avx2::Columns;
 
 LUTRA_INLINE __m512i broadcast8(const int8_t* bytes) {
@@ -49,10 +48,15 @@ LUTRA_INLINE __m512i moved_to_fifth(__m512i bytes) {
   return _mm512_rolv_epi32(bytes, _mm512_set1_epi64(static_cast<long long>(kSecond) << 32 | kFirst));
 }
 
-/// Unsigned codes, of 4 or 5 bits, of vectors 2·kPair and 2·kPair + 1.
-template <HighBits kHigh, int kPair>
+/// Unsigned codes, of 2, 4 or 5 bits, of vectors 2·kPair and 2·kPair + 1.
+template <LowBits kLow, HighBits kHigh, int kPair>
 LUTRA_INLINE __m512i load_codes(const uint8_t* unit) {
   constexpr int kHighBytes = kHigh == HighBits::kOne ? 32 : 0;
+  if constexpr (kLow == LowBits::kTwo) {
+    constexpr long long kFirst = 4 * (kPair % 2), kSecond = kFirst + 2;
+    const __m512i packed = load_twice(unit + 32 * (kPair / 2));
+    return _mm512_and_si512(_mm512_srlv_epi32(packed, _mm512_set1_epi64(kSecond << 32 | kFirst)), _mm512_set1_epi8(3));
+  }
   const __m512i packed = load_pair(unit + kHighBytes + 64 * (kPair % 2));
   const __m512i low = _mm512_and_si512(kPair < 2 ? packed : _mm512_srli_epi16(packed, 4), _mm512_set1_epi8(15));
   if constexpr (kHigh == HighBits::kNone) return low;
@@ -61,12 +65,12 @@ LUTRA_INLINE __m512i load_codes(const uint8_t* unit) {
 }
 
 /// The unsigned codes of a unit.
-template <HighBits kHigh>
+template <LowBits kLow, HighBits kHigh>
 LUTRA_INLINE void load_unit(const uint8_t* unit, __m512i* codes) {
-  codes[0] = load_codes<kHigh, 0>(unit);
-  codes[1] = load_codes<kHigh, 1>(unit);
-  codes[2] = load_codes<kHigh, 2>(unit);
-  codes[3] = load_codes<kHigh, 3>(unit);
+  codes[0] = load_codes<kLow, kHigh, 0>(unit);
+  codes[1] = load_codes<kLow, kHigh, 1>(unit);
+  codes[2] = load_codes<kLow, kHigh, 2>(unit);
+  codes[3] = load_codes<kLow, kHigh, 3>(unit);
 }
 
 /// Products of a unit's codes with the activations at `a`; a row's sum is spread over two lanes.
@@ -108,7 +112,8 @@ LUTRA_INLINE __m256i dot_signed(const __m512i* codes, const Columns& columns, in
 /// sum(c) = int32 Σ w·(256·high + low) of column c. Signed weights go in as w + 128.
 template <LowBits kLow, HighBits kHigh, Codes kCodes>
 struct WideDots {
-  static_assert(kCodes == Codes::kSignedByte || (kLow == LowBits::kNibble && kHigh != HighBits::kTwo));
+  static_assert(kCodes == Codes::kSignedByte || kLow == LowBits::kNibble || kHigh == HighBits::kNone);
+  static_assert(kHigh != HighBits::kTwo);
   __m512i codes[4];
 
   LUTRA_INLINE WideDots(const uint8_t* unit, const Columns&) {
@@ -117,10 +122,11 @@ struct WideDots {
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) codes[i] = _mm512_xor_si512(load_pair(unit + 64 * i), sign);
     } else {
-      load_unit<kHigh>(unit, codes);
+      load_unit<kLow, kHigh>(unit, codes);
     }
-    if constexpr (kCodes == Codes::kTable) {
-      const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
+    if constexpr (is_table(kCodes)) {
+      constexpr const int8_t* kTable = code_values(kCodes);
+      const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kTable)));
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) codes[i] = _mm512_shuffle_epi8(_mm512_xor_si512(values, sign), codes[i]);
     }

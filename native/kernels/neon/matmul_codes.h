@@ -15,10 +15,6 @@
 namespace lutra::kernels::neon {
 namespace {
 
-/// What the bytes of a unit mean: unsigned codes (at most 6 bits, so they are int8 too), int8 weights, indices of
-/// kIq4Values.
-enum class Codes { kUnsigned, kSignedByte, kTable };
-
 /// Activations of a tile of columns at one unit. A block of planes is 64 bytes: 32 high, 32 low.
 struct Columns {
   const int8_t* planes;
@@ -74,6 +70,14 @@ LUTRA_INLINE int32x4_t load_signed(const uint8_t* bytes) {
   return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(load_four_bytes(bytes)))));
 }
 
+/// d of four rows, those of half h, of a super-block.
+template <RowScale kScale>
+LUTRA_INLINE float32x4_t load_row_scales(const uint8_t* super_block, uint32_t h) {
+  if constexpr (kScale == RowScale::kHalf) return load_halves(super_block + 8 * h);
+  const uint32x4_t bits = vshlq_n_u32(vreinterpretq_u32_s32(load_unsigned(super_block + 4 * h)), 23);
+  return vmulq_n_f32(vreinterpretq_f32_u32(vmaxq_u32(bits, vdupq_n_u32(kExponentZero))), 0.5f);
+}
+
 /// Bytes moved left by kShift bits, right when negative.
 template <int kShift>
 LUTRA_INLINE uint8x16_t shifted(uint8x16_t bytes) {
@@ -104,7 +108,10 @@ LUTRA_INLINE int8x16_t load_codes(const uint8_t* half_unit) {
     const uint8x16_t bits = shifted<kLowWidth - 2 * (kJ % 4)>(vld1q_u8(half_unit + 32 * (kJ / 4)));
     codes = vorrq_u8(codes, vandq_u8(bits, vdupq_n_u8(3 << kLowWidth)));
   }
-  if constexpr (kCodes == Codes::kTable) return vqtbl1q_s8(vld1q_s8(kIq4Values), codes);
+  if constexpr (is_table(kCodes)) {
+    constexpr const int8_t* kTable = code_values(kCodes);
+    return vqtbl1q_s8(vld1q_s8(kTable), codes);
+  }
   return vreinterpretq_s8_u8(codes);
 }
 

@@ -24,8 +24,11 @@ void fill_matmul_quantised(KernelTable& table) noexcept {
   set(TensorType::Q5_0, kWide<kPanelQ5_0, Codes::kUnsigned, 16>);
   set(TensorType::Q5_1, kWide<kPanelQ5_1, Codes::kUnsigned, 0>);
   set(TensorType::Q8_0, kWide<kPanelQ8_0, Codes::kSignedByte, 0>);
-  set(TensorType::IQ4_NL, kWide<kPanelIQ4_NL, Codes::kTable, 0>);
-  set(TensorType::IQ4_XS, kWide<kPanelIQ4_XS, Codes::kTable, 0>);
+  set(TensorType::IQ4_NL, kWide<kPanelIQ4_NL, Codes::kIq4, 0>);
+  set(TensorType::IQ4_XS, kWide<kPanelIQ4_XS, Codes::kIq4, 0>);
+  set(TensorType::MXFP4, kWide<kPanelMXFP4, Codes::kE2M1, 0>);
+  set(TensorType::TQ1_0, kWide<kPanelTernary, Codes::kUnsigned, 1>);
+  set(TensorType::TQ2_0, kWide<kPanelTernary, Codes::kUnsigned, 1>);
   set(TensorType::Q4_K, kWide<kPanelQ4_K, Codes::kUnsigned, 0>);
   set(TensorType::Q5_K, kWide<kPanelQ5_K, Codes::kUnsigned, 0>);
   set(TensorType::Q2_K, kNarrow<kPanelQ2_K, 0>);

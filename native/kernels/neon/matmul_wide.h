@@ -25,7 +25,7 @@ struct WideTile {
                                      float32x4_t* acc) {
     const uint8_t* bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes + 16 * h;
     const typename Dots::template Wide<kPanel.low, kPanel.high, kCodes> dots(bytes);
-    const float32x4_t d = load_halves(super_block + 8 * h);
+    const float32x4_t d = load_row_scales<kPanel.d>(super_block, h);
     const float32x4_t w = scale(super_block, u, h, d);
     const float32x4_t m = offset(super_block, u, h, d);
 #pragma GCC unroll 8

@@ -10,8 +10,6 @@
 namespace lutra::kernels::scalar {
 namespace {
 
-enum class Codes { kUnsigned, kSignedByte, kTable };
-
 /// acc[r] = fma(sums[r], scale[r] · d_a, acc[r])
 inline void add_products(const float* sums, const float* scale, float d_a, float* acc) {
   float factors[8];
@@ -37,7 +35,7 @@ struct Wide {
   UnitCodes codes;
 
   void begin(const uint8_t* super_block) {
-    load_halves(super_block, d);
+    load_row_scales<kPanel.d>(super_block, d);
     if constexpr (kHasMin) load_halves(super_block + kPanel.min_offset, super_min);
   }
 
@@ -56,7 +54,7 @@ struct Wide {
       }
     }
     const uint8_t* bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes;
-    unpack_unit<kPanel.low, kPanel.high, kCodes == Codes::kTable>(bytes, codes);
+    unpack_unit<kPanel.low, kPanel.high, kCodes>(bytes, codes);
   }
 
   void accumulate(const int8_t* planes, float d_a, float s_a, const float*, float* acc) const {
@@ -87,7 +85,7 @@ struct Split : Wide<kPanelQ8_0, Codes::kSignedByte, 0> {
     }
     low += kSplitLowUnit;
     for (int r = 0; r < 8; ++r) w[r] = d[r];
-    unpack_unit<LowBits::kByte, HighBits::kNone, false>(bytes, codes);
+    unpack_unit<LowBits::kByte, HighBits::kNone, Codes::kSignedByte>(bytes, codes);
   }
 };
 
@@ -118,7 +116,8 @@ struct Narrow {
         m[h][r] = static_cast<float>(-kZero) * (d[r] * static_cast<float>(scales[h][r]));
       }
     }
-    unpack_unit<kPanel.low, kPanel.high, false>(super_block + kPanel.unit_offset + u * kPanel.unit_bytes, codes);
+    const uint8_t* unit_bytes = super_block + kPanel.unit_offset + u * kPanel.unit_bytes;
+    unpack_unit<kPanel.low, kPanel.high, Codes::kUnsigned>(unit_bytes, codes);
   }
 
   /// Σ_h sc_h · Σ code·a of one plane.
@@ -193,8 +192,11 @@ void fill_matmul(KernelTable& table) noexcept {
   entry(table, TensorType::Q5_1) = matmul_blocks<Wide<kPanelQ5_1, Codes::kUnsigned, 0>>;
   entry(table, TensorType::Q8_0) = matmul_blocks<Wide<kPanelQ8_0, Codes::kSignedByte, 0>>;
   table.matmul_split = matmul_blocks<Split>;
-  entry(table, TensorType::IQ4_NL) = matmul_blocks<Wide<kPanelIQ4_NL, Codes::kTable, 0>>;
-  entry(table, TensorType::IQ4_XS) = matmul_blocks<Wide<kPanelIQ4_XS, Codes::kTable, 0>>;
+  entry(table, TensorType::IQ4_NL) = matmul_blocks<Wide<kPanelIQ4_NL, Codes::kIq4, 0>>;
+  entry(table, TensorType::IQ4_XS) = matmul_blocks<Wide<kPanelIQ4_XS, Codes::kIq4, 0>>;
+  entry(table, TensorType::MXFP4) = matmul_blocks<Wide<kPanelMXFP4, Codes::kE2M1, 0>>;
+  entry(table, TensorType::TQ1_0) = matmul_blocks<Wide<kPanelTernary, Codes::kUnsigned, 1>>;
+  entry(table, TensorType::TQ2_0) = matmul_blocks<Wide<kPanelTernary, Codes::kUnsigned, 1>>;
   entry(table, TensorType::Q4_K) = matmul_blocks<Wide<kPanelQ4_K, Codes::kUnsigned, 0>>;
   entry(table, TensorType::Q5_K) = matmul_blocks<Wide<kPanelQ5_K, Codes::kUnsigned, 0>>;
   entry(table, TensorType::Q2_K) = matmul_blocks<Narrow<kPanelQ2_K, 0>>;

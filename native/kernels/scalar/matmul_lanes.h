@@ -87,7 +87,7 @@ inline Bytes16 shifted(Bytes16 bytes) {
 }
 
 /// Codes of vector j = kJ, read by halves of 16 bytes (4 rows).
-template <LowBits kLow, HighBits kHigh, bool kTable, int kJ>
+template <LowBits kLow, HighBits kHigh, Codes kCodes, int kJ>
 inline void unpack_vector(const uint8_t* unit, UnitCodes& out) {
   constexpr int kHighBytes = kHigh == HighBits::kNone ? 0 : kHigh == HighBits::kOne ? 32 : 64;
   constexpr int kLowWidth = kLow == LowBits::kNibble ? 4 : 2;
@@ -110,23 +110,24 @@ inline void unpack_vector(const uint8_t* unit, UnitCodes& out) {
       const Bytes16 bits = load<Bytes16>(high + 32 * (kJ / 4));
       codes |= shifted<kLowWidth - 2 * (kJ % 4)>(bits) & static_cast<uint8_t>(3 << kLowWidth);
     }
-    if constexpr (kTable) {
-      for (int i = 0; i < 16; ++i) codes[i] = static_cast<uint8_t>(kIq4Values[codes[i]]);
+    if constexpr (is_table(kCodes)) {
+      constexpr const int8_t* kTable = code_values(kCodes);
+      for (int i = 0; i < 16; ++i) codes[i] = static_cast<uint8_t>(kTable[codes[i]]);
     }
-    widen<kTable || kLow == LowBits::kByte>(codes, out.v[kJ] + 2 * half);
+    widen<kCodes != Codes::kUnsigned>(codes, out.v[kJ] + 2 * half);
   }
 }
 
-template <LowBits kLow, HighBits kHigh, bool kTable>
+template <LowBits kLow, HighBits kHigh, Codes kCodes>
 inline void unpack_unit(const uint8_t* unit, UnitCodes& out) {
-  unpack_vector<kLow, kHigh, kTable, 0>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 1>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 2>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 3>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 4>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 5>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 6>(unit, out);
-  unpack_vector<kLow, kHigh, kTable, 7>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 0>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 1>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 2>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 3>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 4>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 5>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 6>(unit, out);
+  unpack_vector<kLow, kHigh, kCodes, 7>(unit, out);
 }
 
 /// sums[r] = Σ code·a over vectors [kFirst, kFirst + kCount) of a unit; a points at one plane of the block, 32 bytes.

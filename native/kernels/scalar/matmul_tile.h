@@ -7,6 +7,7 @@
 // block by block in ascending k, one accumulator per output. w and m are per row: see each type's policy.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -25,6 +26,16 @@ constexpr uint32_t kTileColumns = 16;
   uint16_t halves[8];
   std::memcpy(halves, bytes, sizeof halves);
   for (int r = 0; r < 8; ++r) out[r] = f32_from_f16(halves[r]);
+}
+
+/// Eight rows' d.
+template <RowScale kScale>
+void load_row_scales(const uint8_t* bytes, float* out) {
+  if constexpr (kScale == RowScale::kHalf) return load_halves(bytes, out);
+  for (int r = 0; r < 8; ++r) {
+    const uint32_t bits = static_cast<uint32_t>(bytes[r]) << 23;  // 2^(byte − 127), but for byte 0
+    out[r] = 0.5f * std::bit_cast<float>(bits == 0 ? kExponentZero : bits);
+  }
 }
 
 /// Writes a finished tile, leaving out the rows a ragged last panel does not have.
