@@ -128,7 +128,10 @@ export type TargetType =
   | "iq4_nl"
   | "iq4_xs"
   | "q3_k"
-  | "q2_k";
+  | "q2_k"
+  | "mxfp4"
+  | "tq2_0"
+  | "tq1_0";
 
 export interface QuantizeOptions {
   /** Of the matrices. Rows that are not whole blocks of it get a similar type with smaller ones; the result's table says so. */

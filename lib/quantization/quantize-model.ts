@@ -32,11 +32,7 @@ const progressMs = 100;
  * the name of `output` there is nothing, or the old file, until the new one is whole.
  * @throws InvalidOptionError, ModelFileError, UnsupportedModelError, OutputFileError, PullError, AbortedError
  */
-export async function quantizeModel(
-  source: string,
-  output: string,
-  options: QuantizeOptions,
-): Promise<QuantizeResult> {
+export async function quantizeModel(source: string, output: string, options: QuantizeOptions): Promise<QuantizeResult> {
   const started = performance.now();
   const checked = checkOptions(options);
   const { onPullProgress, offline, signal } = checked;
@@ -81,7 +77,8 @@ function checkOptions(options: unknown) {
   };
 }
 
-type Conversion = Pick<ConversionTask, "source" | "output" | "threads"> & Pick<QuantizeOptions, "onProgress" | "signal">;
+type Conversion = Pick<ConversionTask, "source" | "output" | "threads"> &
+  Pick<QuantizeOptions, "onProgress" | "signal">;
 
 /** Settles when the thread has ended: then there is the whole new file, or nothing of it. */
 async function convert(plan: Plan, { source, output, threads, onProgress, signal }: Conversion) {

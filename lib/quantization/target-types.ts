@@ -30,6 +30,9 @@ export const targetTypes: Record<TargetType, TargetTraits> = {
   iq4_xs: { id: 23, block: 256, bytes: 136, fileType: 30, fallback: "iq4_nl" },
   q3_k: { id: 11, block: 256, bytes: 110, fileType: 11, fallback: "iq4_nl" },
   q2_k: { id: 10, block: 256, bytes: 84, fileType: 10, fallback: "iq4_nl" },
+  mxfp4: { id: 39, block: 32, bytes: 17, fileType: 38, fallback: "f16" },
+  tq2_0: { id: 35, block: 256, bytes: 66, fileType: 37, fallback: "q4_0" },
+  tq1_0: { id: 34, block: 256, bytes: 54, fileType: 36, fallback: "q4_0" },
 };
 
 export const targetTypeNames = Object.keys(targetTypes) as TargetType[];

@@ -27,8 +27,7 @@ Napi::Value conversion_open(const Arguments& arguments) {
   plan.types.assign(types.data, types.data + types.length);
   plan.file_type = static_cast<uint32_t>(arguments.integer(2, "fileType", 0, INT32_MAX));
   plan.threads = static_cast<int>(arguments.integer(3, "threads", 1, 1024));
-  const int32_t handle =
-      conversions().add(unwrap(conversion::Conversion::open(path, plan)), environment_of(arguments));
+  const int32_t handle = conversions().add(unwrap(conversion::Conversion::open(path, plan)), environment_of(arguments));
   return Napi::Number::New(arguments.env(), handle);
 }
 

@@ -164,8 +164,7 @@ Status Conversion::convert_slice(const Slice& slice, int member, uint8_t* out, D
     const std::string row = "tensor " + source.name + ", row " + std::to_string((slice.first + i) / source.dims[0]);
     if (!std::isfinite(values[i])) return {"MODEL_NONFINITE", row + ": expected numbers, found NaN or infinity"};
     return {"MODEL_OUT_OF_RANGE", row + ": expected magnitudes up to " + text_of(largest) + ", the most that " +
-                                      name_of(tensors_[slice.tensor].type_id) + " holds, found " +
-                                      text_of(values[i])};
+                                      name_of(tensors_[slice.tensor].type_id) + " holds, found " + text_of(values[i])};
   }
   quant::encode_row(to, values, slice.count, out);
   quant::dequantize_row(to, out, slice.count, decoded);

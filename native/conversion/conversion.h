@@ -1,7 +1,8 @@
-// A model file with its tensors in other types, as a stream: the new header, then each tensor's bytes, a stretch at a time.
+// A model file with its tensors in other types, as a stream: the new header, then each tensor's bytes, a stretch at a
+// time.
 //
-// Memory: the header and a fixed scratch for each thread, whatever the sizes of the tensors. The stretches of a tensor are
-// shared out to a team of threads; the bytes are the same for any number of them.
+// Memory: the header and a fixed scratch for each thread, whatever the sizes of the tensors. The stretches of a tensor
+// are shared out to a team of threads; the bytes are the same for any number of them.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,8 @@ class Conversion {
   static constexpr uint64_t kUnit = 256;
 
   /// Codes of gguf::File::open; MODEL_CHANGED when the file does not have plan.types.size() tensors,
-  /// MODEL_UNSUPPORTED_TYPE for a type that cannot be read or written, GGUF_BAD_TENSOR for rows that are not whole blocks
-  /// of the new type, E_OUT_OF_MEMORY.
+  /// MODEL_UNSUPPORTED_TYPE for a type that cannot be read or written, GGUF_BAD_TENSOR for rows that are not whole
+  /// blocks of the new type, E_OUT_OF_MEMORY.
   static base::Result<std::shared_ptr<Conversion>> open(const std::string& path, const Plan& plan);
 
   /// Everything before the first tensor. Metadata as in the source, but for the file's type and what says it is split.
@@ -47,9 +48,9 @@ class Conversion {
   /// As they will be in the new file.
   const std::vector<gguf::TensorInfo>& tensors() const { return tensors_; }
 
-  /// The new bytes of elements [first, first + count) of a tensor; both are multiples of kUnit, but for the tensor's end.
-  /// MODEL_NONFINITE for NaN or infinity, MODEL_OUT_OF_RANGE for what the new type cannot hold, GGUF_TRUNCATED, E_IO.
-  /// One call at a time.
+  /// The new bytes of elements [first, first + count) of a tensor; both are multiples of kUnit, but for the tensor's
+  /// end. MODEL_NONFINITE for NaN or infinity, MODEL_OUT_OF_RANGE for what the new type cannot hold, GGUF_TRUNCATED,
+  /// E_IO. One call at a time.
   base::Status convert(size_t tensor, uint64_t first, uint64_t count, uint8_t* out, Distance* distance);
   /// Bytes that many elements of a tensor take in the new file.
   uint64_t bytes_of(size_t tensor, uint64_t count) const;

@@ -16,8 +16,9 @@ class HeaderWriter {
   void add(std::string_view key, const Value& value);
   void add_unsigned(std::string_view key, uint32_t value);
 
-  /// The tensor directory, and padding up to the first tensor. Names, dimensions, types and sizes are given; offset_bytes
-  /// becomes each tensor's place in the new file, one after the other at multiples of `alignment`. Called once.
+  /// The tensor directory, and padding up to the first tensor. Names, dimensions, types and sizes are given;
+  /// offset_bytes becomes each tensor's place in the new file, one after the other at multiples of `alignment`. Called
+  /// once.
   std::vector<uint8_t> finish(std::vector<TensorInfo>* tensors, uint32_t alignment);
 
  private:

@@ -1,6 +1,7 @@
-// Floats to GGUF blocks: the inverse of dequantize_row, for every type of the engine. Where the format leaves the scales to
-// the writer, they are searched for the least squared error of the dequantised values, all weights alike. A block is a
-// function of its own elements: rows may be cut anywhere between blocks. Scalar, the same bits on every machine.
+// Floats to GGUF blocks: the inverse of dequantize_row, for every type of the engine. Where the format leaves the
+// scales to the writer, they are searched for the least squared error of the dequantised values, all weights alike. A
+// block is a function of its own elements: rows may be cut anywhere between blocks. Scalar, the same bits on every
+// machine.
 #pragma once
 
 #include <cstddef>

@@ -20,7 +20,9 @@ function make(name: string, ...flags: string[]): { path: string; status: number 
   return { path, status, stderr };
 }
 
-const types = "f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq1_0 tq2_0 mxfp4".split(" ");
+const types = "f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq1_0 tq2_0 mxfp4".split(
+  " ",
+);
 for (const type of types) {
   t.test(`a model of ${type}`, async (t) => {
     const { path, status, stderr } = make(type, ...small, "--shape", "7b", "--type", type);

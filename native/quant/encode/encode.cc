@@ -39,6 +39,9 @@ constexpr Encoder kEncoders[] = {
     {TensorType::Q2_K, encode_line_super_block, kLargestHalf * 15},
     {TensorType::Q4_K, encode_line_super_block, kLargestHalf * 63},
     {TensorType::Q5_K, encode_line_super_block, kLargestHalf * 63},
+    {TensorType::TQ1_0, encode_ternary_block, kLargestHalf},
+    {TensorType::TQ2_0, encode_ternary_block, kLargestHalf},
+    {TensorType::MXFP4, encode_mxfp4_block, 0x1p60f},  // of more, the squares would overflow
 };
 
 const Encoder* encoder_of(TensorType type) {

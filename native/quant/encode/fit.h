@@ -1,6 +1,7 @@
-// How a run of elements is best written as levels times a scale, or as a line through them. A search starts from a grid of
-// scales around the one that maps the largest element to the last level, and the best of it moves to the least-squares
-// scale of its levels until that is no better. kN elements, a multiple of 8: sums run in 8 lanes, in one fixed order.
+// How a run of elements is best written as levels times a scale, or as a line through them. A search starts from a grid
+// of scales around the one that maps the largest element to the last level, and the best of it moves to the
+// least-squares scale of its levels until that is no better. kN elements, a multiple of 8: sums run in 8 lanes, in one
+// fixed order.
 #pragma once
 
 #include <cmath>
@@ -24,31 +25,31 @@ struct WholeLevels {
   }
 };
 
-/// The value of the IQ4 types nearest to y, by 2 (y − first value) rounded down: half way between two values is a multiple of
-/// one half.
-struct NearestIq4 {
-  static constexpr int kFirst = kernels::kIq4Values[0], kLast = kernels::kIq4Values[15];
-  float value[2 * (kLast - kFirst) + 1] = {};
+/// The nearest of some whole numbers to y, by 2 (y − the first of them) rounded down: half way between two of them is a
+/// multiple of one half.
+struct NearestTable {
+  float value[512] = {};
 
-  constexpr NearestIq4() {
+  template <int kCount>
+  constexpr explicit NearestTable(const int8_t (&sorted)[kCount]) {
     int at = 0;
-    for (int twice = 2 * kFirst; twice <= 2 * kLast; ++twice) {
-      while (at < 15 && kernels::kIq4Values[at] + kernels::kIq4Values[at + 1] <= twice) ++at;
-      value[twice - 2 * kFirst] = kernels::kIq4Values[at];
+    for (int twice = 2 * sorted[0]; twice <= 2 * sorted[kCount - 1]; ++twice) {
+      while (at + 1 < kCount && sorted[at] + sorted[at + 1] <= twice) ++at;
+      value[twice - 2 * sorted[0]] = sorted[at];
     }
   }
 };
-inline constexpr NearestIq4 kNearestIq4;
 
-/// The values of the IQ4 types as levels.
-struct TableLevels {
-  static constexpr float first = NearestIq4::kFirst, last = NearestIq4::kLast;
-  static constexpr float from = 98, to = 142, step = 4;
+/// Values of a table as levels.
+template <typename Values>
+struct TableLevels : Values {
+  static constexpr NearestTable kNearest{Values::kSorted};
+  static constexpr float first = Values::kSorted[0], last = Values::kSorted[sizeof Values::kSorted - 1];
 
   float nearest(float y) const {
     y = y < first ? first : y;
     y = y > last ? last : y;
-    return kNearestIq4.value[static_cast<int>((y - first) * 2)];
+    return kNearest.value[static_cast<int>((y - first) * 2)];
   }
 };
 
@@ -130,8 +131,8 @@ struct Line {
   float scale, min;
 };
 
-/// The line of the least squared error found for levels 0 … last; with `min` at most 0 where `below_zero`. It works on the
-/// elements less their middle, or large ones that differ little would drown in rounding.
+/// The line of the least squared error found for levels 0 … last; with `min` at most 0 where `below_zero`. It works on
+/// the elements less their middle, or large ones that differ little would drown in rounding.
 template <int kN>
 class LineFit {
  public:

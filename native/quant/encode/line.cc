@@ -1,5 +1,5 @@
-// Types whose values are a scale times a level plus an offset: Q4_1 Q5_1, and with a scale and a min of each sub-block Q2_K
-// Q4_K Q5_K, where the offset is taken off and never negative.
+// Types whose values are a scale times a level plus an offset: Q4_1 Q5_1, and with a scale and a min of each sub-block
+// Q2_K Q4_K Q5_K, where the offset is taken off and never negative.
 #include <initializer_list>
 
 #include "quant/encode/encoders.h"
@@ -85,9 +85,7 @@ class LineSuperBlock {
             -(half_to_float(choice.m) * static_cast<float>(choice.mins[s]))};
   }
 
-  int nearest(float y) const {
-    return static_cast<int>(WholeLevels{0, static_cast<float>(last_), 0, 0, 0}.nearest(y));
-  }
+  int nearest(float y) const { return static_cast<int>(WholeLevels{0, static_cast<float>(last_), 0, 0, 0}.nearest(y)); }
 
   bool try_pair(float d, float m) {
     Choice choice;

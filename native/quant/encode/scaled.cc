@@ -1,4 +1,5 @@
-// Types whose values are a scale times a level: Q4_0 Q5_0 Q8_0 IQ4_NL, and with a scale of each sub-block Q3_K Q6_K IQ4_XS.
+// Types whose values are a scale times a level: Q4_0 Q5_0 Q8_0 IQ4_NL, and with a scale of each sub-block Q3_K Q6_K
+// IQ4_XS.
 #include <initializer_list>
 
 #include "quant/encode/encoders.h"
@@ -11,17 +12,22 @@ namespace {
 
 using base::TensorType;
 
-// Where a grid ends: measured on normal, uniform, Laplace and t-distributed blocks and real weights, finer and wider ones
-// gain less than 0.1 %.
+// Where a grid ends: measured on normal, uniform, Laplace and t-distributed blocks and real weights, finer and wider
+// ones gain less than 0.1 %.
 constexpr WholeLevels kQ3{-4, 3, 2.0f, 4.75f, 0.25f};
 constexpr WholeLevels kQ4{-8, 7, 6.0f, 9.25f, 0.25f};
 constexpr WholeLevels kQ5{-16, 15, 14.0f, 17.0f, 0.25f};
 constexpr WholeLevels kQ6{-32, 31, 30.0f, 32.75f, 0.25f};
+struct Iq4Values {
+  static constexpr const int8_t (&kSorted)[16] = kernels::kIq4Values;
+  static constexpr float from = 98, to = 142, step = 4;
+};
+using Iq4Levels = TableLevels<Iq4Values>;
 constexpr WholeLevels kQ8{-127, 127, 126.0f, 127.5f, 0.25f};
 
 uint8_t code_of(const WholeLevels& levels, float level) { return static_cast<uint8_t>(level - levels.first); }
 
-uint8_t code_of(const TableLevels&, float level) {
+uint8_t code_of(const Iq4Levels&, float level) {
   uint8_t code = 0;
   while (code < 15 && static_cast<float>(kernels::kIq4Values[code]) < level) ++code;
   return code;
@@ -144,7 +150,7 @@ void encode_scaled_block(TensorType type, const float* x, BlockCodes& out) {
   switch (type) {
     case TensorType::Q4_0: return encode_block(x, kQ4, out);
     case TensorType::Q5_0: return encode_block(x, kQ5, out);
-    case TensorType::IQ4_NL: return encode_block(x, TableLevels(), out);
+    case TensorType::IQ4_NL: return encode_block(x, Iq4Levels(), out);
     default: break;
   }
   encode_block(x, kQ8, out);
@@ -155,7 +161,7 @@ void encode_scaled_super_block(TensorType type, const float* x, BlockCodes& out)
   switch (type) {
     case TensorType::Q3_K: return ScaledSuperBlock<16, WholeLevels>(x, kQ3, -32, 31).encode(out);
     case TensorType::Q6_K: return ScaledSuperBlock<16, WholeLevels>(x, kQ6, -128, 127).encode(out);
-    default: return ScaledSuperBlock<32, TableLevels>(x, {}, -32, 31).encode(out);
+    default: return ScaledSuperBlock<32, Iq4Levels>(x, {}, -32, 31).encode(out);
   }
 }
 

@@ -1,4 +1,5 @@
-// Floats to fp16 and bf16 bits, to nearest with ties to even. For finite values; those beyond the largest become infinite.
+// Floats to fp16 and bf16 bits, to nearest with ties to even. For finite values; those beyond the largest become
+// infinite.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ inline uint16_t float_to_half(float value) {
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   if (magnitude >= 0x477FF000u) return sign | 0x7C00u;  // 65520, half way to 2^16
   // Below 2^-14 fp16 counts in steps of 2^-24: adding 2^-1, whose own last bit is 2^-24, rounds to one of them.
-  if (magnitude < 0x38800000u) return static_cast<uint16_t>(sign | (float_bits(float_from_bits(magnitude) + 0.5f) & 0x7FFu));
+  if (magnitude < 0x38800000u)
+    return static_cast<uint16_t>(sign | (float_bits(float_from_bits(magnitude) + 0.5f) & 0x7FFu));
   return static_cast<uint16_t>(sign | round_off(magnitude - 0x38000000u, 13));
 }
 

@@ -40,6 +40,23 @@ void put_scales_mins(const BlockCodes& codes, uint8_t* packed) {
   }
 }
 
+/// `n_digits` base-3 digits of each of n bytes, as a fraction of 256 steps that is rounded up: digit d of byte i is
+/// codes[d * n + i].
+void put_digits(const uint8_t* codes, int n, int n_digits, uint8_t* bytes) {
+  for (int i = 0; i < n; ++i) {
+    int number = 0;
+    for (int digit = 0; digit < 5; ++digit) number = 3 * number + (digit < n_digits ? codes[digit * n + i] : 0);
+    bytes[i] = static_cast<uint8_t>((number * 256 + 242) / 243);
+  }
+}
+
+void write_tq1_0(const BlockCodes& codes, uint8_t* block) {
+  put_digits(codes.codes, 32, 5, block);
+  put_digits(codes.codes + 160, 16, 5, block + 32);
+  put_digits(codes.codes + 240, 4, 4, block + 48);
+  store_u16(block + 52, codes.d);
+}
+
 void write_q3_k(const BlockCodes& codes, uint8_t* block) {
   for (int s = 0; s < 8; ++s) put_bits(codes.codes + 32 * s, 32, 2, 1, s, block);
   put_pairs_256(codes.codes, block + 32);
@@ -88,9 +105,7 @@ void write_gguf_block(TensorType type, const BlockCodes& codes, uint8_t* block) 
   std::memset(block, 0, base::tensor_type_traits(type).block_bytes);
   switch (type) {
     case TensorType::Q4_0:
-    case TensorType::IQ4_NL:
-      store_u16(block, codes.d);
-      return put_nibbles_32(codes.codes, block + 2);
+    case TensorType::IQ4_NL: store_u16(block, codes.d); return put_nibbles_32(codes.codes, block + 2);
     case TensorType::Q4_1:
       store_u16(block, codes.d);
       store_u16(block + 2, codes.m);
@@ -120,6 +135,9 @@ void write_gguf_block(TensorType type, const BlockCodes& codes, uint8_t* block) 
       return write_q4_k(codes, block, block + 48);
     case TensorType::Q6_K: return write_q6_k(codes, block);
     case TensorType::IQ4_XS: return write_iq4_xs(codes, block);
+    case TensorType::TQ1_0: return write_tq1_0(codes, block);
+    case TensorType::TQ2_0: put_pairs_256(codes.codes, block); return store_u16(block + 64, codes.d);
+    case TensorType::MXFP4: block[0] = static_cast<uint8_t>(codes.d); return put_nibbles_32(codes.codes, block + 1);
     default: return;
   }
 }
