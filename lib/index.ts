@@ -1,6 +1,12 @@
 /** The public interface of Lutra. */
 export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
-export { quantizeModel } from "./quantization/index.js";
+export {
+  type QuantizedTensor,
+  type QuantizeOptions,
+  type QuantizeResult,
+  quantizeModel,
+  type TargetType,
+} from "./quantization/index.js";
 export {
   AbortedError,
   BinaryNotFoundError,
@@ -42,12 +48,8 @@ export type {
   NomadOptions,
   PerplexityOptions,
   PerplexityResult,
-  QuantizedTensor,
-  QuantizeOptions,
-  QuantizeResult,
   SessionOptions,
   SpeculationStats,
-  TargetType,
   TextPart,
   Timings,
   TokenizeBatchOptions,

@@ -1,6 +1,6 @@
 /** `lutra quantize`: a model file with its matrices in another type. */
 import type { Command } from "commander";
-import type { QuantizedTensor, QuantizeResult, TargetType } from "../types.js";
+import type { QuantizedTensor, QuantizeResult, TargetType } from "../quantization/index.js";
 import { pullReporter } from "./input.js";
 import { addJson, option, positive } from "./options.js";
 import { createBar, note, print, printJson, runCommand } from "./terminal.js";

@@ -4,7 +4,7 @@
  */
 import type { NativeFile, NativeTensor } from "../binding/native.js";
 import { createError } from "../errors.js";
-import type { TargetType } from "../types.js";
+import type { TargetType } from "./options.js";
 import { bitsPerWeight, fittingType, targetTypes } from "./target-types.js";
 
 export interface PlanOptions {

@@ -6,8 +6,8 @@ import { createError, describeValue, invalidOption, type LutraError, toLutraErro
 import { limits } from "../limits.js";
 import { resolveModel } from "../models/index.js";
 import { readOptions } from "../sampling/index.js";
-import type { QuantizeOptions, QuantizeResult } from "../types.js";
 import { runOnThread } from "../worker/index.js";
+import type { QuantizeOptions, QuantizeResult } from "./options.js";
 import { checkOutput } from "./output-file.js";
 import { type Plan, planTypes } from "./plan.js";
 import { checkTargetType } from "./target-types.js";

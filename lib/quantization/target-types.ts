@@ -1,6 +1,6 @@
 /** The tensor types that can be written: what the format says of them, and what takes their place in rows that do not fit. */
 import { invalidOption } from "../errors.js";
-import type { TargetType } from "../types.js";
+import type { TargetType } from "./options.js";
 
 interface TargetTraits {
   /** As GGUF numbers tensor types. */

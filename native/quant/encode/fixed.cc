@@ -1,5 +1,6 @@
 // Types whose scale the format all but fixes: ternary weights under the largest magnitude, and MXFP4, whose scales are
 // powers of two.
+#include "kernels/panel_layout.h"
 #include "quant/encode/encoders.h"
 #include "quant/encode/fit.h"
 #include "quant/encode/to_half.h"

@@ -2,6 +2,7 @@
 // IQ4_XS.
 #include <initializer_list>
 
+#include "kernels/panel_layout.h"
 #include "quant/encode/encoders.h"
 #include "quant/encode/fit.h"
 #include "quant/encode/to_half.h"
