@@ -20,7 +20,8 @@ Types: f32 f16 bf16 q8_0 q6_k q5_k q5_1 q5_0 q4_k q4_1 q4_0 iq4_nl iq4_xs q3_k q
 ternary models.
 Matrices get the type; the embedding and the output get q6_k, or the type where it is finer; vectors, norms and what has fewer
 than 1,024 weights stay as they are. Rows that are not whole blocks get the next type that fits: q2_k, q3_k, iq4_xs → iq4_nl;
-q4_k → q5_0; q5_k → q5_1; q6_k → q8_0; tq1_0, tq2_0 → q4_0; all of these → f16. Metadata is kept. Scales are searched for the least squared error.
+q4_k → q5_0; q5_k → q5_1; q6_k → q8_0; tq1_0, tq2_0 → q4_0; all of these → f16. Metadata is kept. Scales are
+searched for the least squared error.
 The source should be in F32, F16, BF16 or Q8_0: others work, with a warning. An error is the root mean square of the
 difference, in percent of that of the weights.`;
 
