@@ -39,6 +39,8 @@ export class PullError extends LutraError {}
 export class SessionFileError extends LutraError {}
 /** A codebook file of lookup attention cannot be read or written, is damaged, or belongs to another model. */
 export class CodebookFileError extends LutraError {}
+/** A model file could not be written. */
+export class OutputFileError extends LutraError {}
 /** The session works on another call: one at a time. */
 export class SessionBusyError extends LutraError {}
 /** The worker thread of a request died. Its requests fail; a new thread takes its place, unless that keeps happening. */
@@ -65,6 +67,7 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   MODEL_MISSING_TENSOR: { type: ModelFileError, status: 400 },
   MODEL_BAD_SHAPE: { type: ModelFileError, status: 400 },
   MODEL_NONFINITE: { type: ModelFileError, status: 400 },
+  MODEL_OUT_OF_RANGE: { type: ModelFileError, status: 400 },
   MODEL_NOT_FOUND: { type: ModelFileError, status: 404 },
   TOKENIZER_BAD_VOCAB: { type: ModelFileError, status: 400 },
   TOKENIZER_UNSUPPORTED: { type: UnsupportedModelError, status: 400 },
@@ -101,6 +104,9 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   CODEBOOKS_TRUNCATED: { type: CodebookFileError, status: 400 },
   CODEBOOKS_CORRUPT: { type: CodebookFileError, status: 400 },
   CODEBOOKS_MISMATCH: { type: CodebookFileError, status: 400 },
+  OUTPUT_EXISTS: { type: OutputFileError, status: 409 },
+  OUTPUT_NOT_FOUND: { type: OutputFileError, status: 404 },
+  OUTPUT_IO: { type: OutputFileError, status: 500 },
   SESSION_BUSY: { type: SessionBusyError, status: 409 },
   CALLBACK_FAILED: { type: CallbackError, status: 500 },
   WORKER_LOST: { type: WorkerLostError, status: 503 },

@@ -1,6 +1,13 @@
 /** The public interface of Lutra. */
 export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
 export {
+  type QuantizedTensor,
+  type QuantizeOptions,
+  type QuantizeResult,
+  quantizeModel,
+  type TargetType,
+} from "./quantization/index.js";
+export {
   AbortedError,
   BinaryNotFoundError,
   CallbackError,
@@ -12,6 +19,7 @@ export {
   InvalidOptionError,
   LutraError,
   ModelFileError,
+  OutputFileError,
   PullError,
   QueueFullError,
   SessionBusyError,

@@ -69,6 +69,11 @@ export interface SpeculationOptions {
   draftModel?: string;
   /** Drafted tokens one request may have verified in a step, 1 to 63. Default 15; how many it is, is measured and learnt. */
   maxNodes?: number;
+  /**
+   * Whether the reader also drafts from the texts of the model's earlier requests, some 260,000 tokens of them; default
+   * false. The tokens are the same; how fast they come then says something about what others wrote.
+   */
+  shareTexts?: boolean;
 }
 
 /**

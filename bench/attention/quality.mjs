@@ -76,17 +76,20 @@ async function measure({ kvCacheType, ...setting }, contextSize) {
   const { rows: _, buckets, ppl: pplAgainst, ...distance } = against;
   const all = { from: 0, to: null, tokens: scored, ppl, pplAgainst, ...distance };
   const withDelta = (part) => ({ ...part, deltaPpl: part.ppl / part.pplAgainst - 1 });
-  // A path says nothing outside this machine.
+  // A path says nothing outside this machine; which file it was, where it was named, does.
   const { codebooks: _path, ...named } = used;
+  if (setting.codebooks !== undefined) named.codebooks = basename(setting.codebooks);
   const row = { setting: named, kvCacheType: kvCacheType ?? "f16", contextSize, ms, ...withDelta(all) };
   console.error(`${describe(row)}, ${contextSize}: Δppl ${(100 * row.deltaPpl).toFixed(2)} %, KL ${row.klMean}`);
   return { ...row, buckets: buckets.map(withDelta) };
 }
 
-function describe({ setting: { type, mode, dSub, epsilon, maxKeep, tail, tableBits, outliers }, kvCacheType }) {
+function describe({ setting, kvCacheType }) {
+  const { type, mode, dSub, epsilon, maxKeep, tail, tableBits, outliers, codebooks } = setting;
   if (type === "exact") return `exact, ${kvCacheType}`;
   const choice = mode === "refine" ? ` ε ${epsilon} ≤ ${maxKeep}${tail ? " tail" : ""}` : "";
-  const extra = `${tableBits === 8 ? "" : ` ${tableBits} bits`}${outliers > 0 ? ` ${outliers} outliers` : ""}`;
+  const books = codebooks === undefined ? "" : ` ${codebooks}`;
+  const extra = `${tableBits === 8 ? "" : ` ${tableBits} bits`}${outliers > 0 ? ` ${outliers} outliers` : ""}${books}`;
   return `${mode} d${dSub}${choice}${extra}${kvCacheType === "f16" ? "" : ` ${kvCacheType}`}`;
 }
 

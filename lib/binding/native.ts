@@ -50,6 +50,7 @@ export type MetadataValue = string | number | boolean | { type: string; length: 
 export interface NativeTensor {
   name: string;
   type: string;
+  typeId: number; // as GGUF numbers it
   shape: number[]; // shape[0] is the row length, as in GGUF
   sizeBytes: number;
   offsetBytes: number;
@@ -219,6 +220,31 @@ export interface NativeBinding {
    * both have the same largest logit, else 0; all NaN where a logit is not finite. INVALID_OPTION for the same engine twice.
    */
   engineCompareLogits(approximate: number, exact: number, rows: number, ids: Int32Array, out: Float64Array): void;
+
+  /**
+   * A model file with its tensors in other types: types[i] is the GGUF id that tensor i gets, in the file's order. Small in
+   * memory, whatever the sizes.
+   */
+  conversionOpen(path: string, types: Int32Array, fileType: number, threads: number): number;
+  /** Everything in front of the first tensor. */
+  conversionHeader(handle: number): Uint8Array;
+  /** Where each tensor begins in the new file, and where the file ends. */
+  conversionOffsets(handle: number): number[];
+  /**
+   * The new bytes of elements [first, first + count), multiples of 256 but for the tensor's end, into `out`; returns how many
+   * bytes. Blocks. sums[0] grows by the squared differences to the old values, sums[1] by the squares of these.
+   */
+  conversionConvert(
+    handle: number,
+    tensor: number,
+    first: number,
+    count: number,
+    out: Uint8Array,
+    sums: Float64Array,
+  ): number;
+  /** MODEL_CHANGED when the source was written to since it was opened. */
+  conversionCheck(handle: number): void;
+  conversionRelease(handle: number): void;
 
   // K/V pages, between two steps. A page out of the arena is pageBytes long (engineInfo) and the same bytes wherever it
   // lay: [layer][head][keys, values], in the machine's byte order. Wrong ids and lengths: INVALID_OPTION, nothing done.

@@ -12,6 +12,7 @@ import { registerInspect } from "./inspect.js";
 import { registerModels } from "./models.js";
 import { registerPerplexity } from "./perplexity.js";
 import { registerPull } from "./pull.js";
+import { registerQuantize } from "./quantize.js";
 import { endQuietlyOnClosedStdout, reportFailure, usageLine } from "./terminal.js";
 import { registerTokenize } from "./tokenize.js";
 
@@ -36,6 +37,7 @@ function createProgram(): Command {
     registerPerplexity,
     registerBench,
     registerCalibrate,
+    registerQuantize,
     registerInspect,
     registerPull,
     registerModels,

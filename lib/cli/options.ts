@@ -74,6 +74,7 @@ export interface TechniqueFlags {
   speculation?: string | true;
   modelDraft?: string;
   draftMax?: number;
+  draftShareTexts?: boolean;
 }
 
 /** Approximations and speculation. Their values are the library's to check, so that both say the same. */
@@ -92,7 +93,8 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
       ),
     )
     .addOption(option("--model-draft <model>", "a smaller model of the same vocabulary that drafts too"))
-    .addOption(option("--draft-max <n>", "drafted tokens verified in a step at most", positive));
+    .addOption(option("--draft-max <n>", "drafted tokens verified in a step at most", positive))
+    .addOption(option("--draft-share-texts", "draft from the texts of earlier requests too"));
 }
 
 export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
@@ -123,13 +125,18 @@ function parseValue(text: string): unknown {
   return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
-function speculationOption({ speculation: given, modelDraft, draftMax }: TechniqueFlags): unknown {
+function speculationOption(flags: TechniqueFlags): unknown {
+  const { speculation: given, modelDraft, draftMax, draftShareTexts } = flags;
   const speculation = given === true ? "auto" : given;
   const isNamed = speculation !== undefined && speculation !== "auto";
-  if (speculation === "off" || (!isNamed && modelDraft === undefined && draftMax === undefined)) return speculation;
+  if (
+    speculation === "off" ||
+    (!isNamed && [modelDraft, draftMax, draftShareTexts].every((value) => value === undefined))
+  )
+    return speculation;
   const drafters = isNamed ? speculation.split(",") : undefined;
   if (modelDraft !== undefined && drafters?.includes("draft") === false) drafters.push("draft");
-  return { drafters, draftModel: modelDraft, maxNodes: draftMax };
+  return { drafters, draftModel: modelDraft, maxNodes: draftMax, shareTexts: draftShareTexts };
 }
 
 export function addContext(command: Command): Command {

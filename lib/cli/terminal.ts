@@ -86,7 +86,7 @@ export interface Bar {
   stop(): void;
 }
 
-const barScales = { MB: 1e6, kB: 1e3, tokens: 1 };
+const barScales = { MB: 1e6, kB: 1e3, tokens: 1, "million weights": 1e6 };
 
 /** A progress bar on stderr; nothing when stderr is not a terminal. */
 export async function createBar(title: string, unit: keyof typeof barScales): Promise<Bar> {

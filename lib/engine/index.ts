@@ -1,7 +1,8 @@
-/** The engine: loading a model, what a loaded model does, and codebooks of a model. */
+/** The engine: loading a model, what a loaded model does, codebooks of a model, and checks of options. */
 export { GenerateResultStream } from "./generate-result.js";
 export { calibrate } from "./attention/calibrate.js";
 export { nameAttention } from "./attention/report.js";
+export { checkFlag, checkFunction, checkInteger, checkSignal } from "./load-options.js";
 export { loadModel } from "./load-model.js";
 export { Model } from "./model.js";
 export { Session } from "./session.js";

@@ -7,11 +7,12 @@ import { type Source, sources } from "../speculation/index.js";
 export interface ResolvedSpeculation {
   drafters: Source[];
   maxNodes: number;
+  shareTexts: boolean;
   /** Name or path of the model that drafts; undefined without the drafter "draft". */
   draftModel: string | undefined;
 }
 
-const fields = ["drafters", "draftModel", "maxNodes"];
+const fields = ["drafters", "draftModel", "maxNodes", "shareTexts"];
 /** What "auto" uses. Recycling would bring 1 % more tokens a step, and its tables cost as much of the step. */
 const autoDrafters: Source[] = ["suffix", "reader"];
 const defaultMaxNodes = 15;
@@ -20,10 +21,10 @@ const defaultMaxNodes = 15;
 export function resolveSpeculation(value: unknown): ResolvedSpeculation | undefined {
   if (value === "off") return undefined;
   if (value === undefined || value === "auto") {
-    return { drafters: autoDrafters, maxNodes: defaultMaxNodes, draftModel: undefined };
+    return { drafters: autoDrafters, maxNodes: defaultMaxNodes, shareTexts: false, draftModel: undefined };
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalidOption("speculation", '"auto", "off" or { drafters, draftModel, maxNodes }', value);
+    throw invalidOption("speculation", '"auto", "off" or { drafters, draftModel, maxNodes, shareTexts }', value);
   }
   for (const key of readKeys(value, "speculation")) {
     if (fields.includes(key)) continue;
@@ -33,9 +34,11 @@ export function resolveSpeculation(value: unknown): ResolvedSpeculation | undefi
   }
   const read = (name: string): unknown => readProperty(value, name, `speculation.${name}`);
   const draftModel = readModel(read("draftModel"));
+  const drafters = readDrafters(read("drafters"), draftModel);
   return {
-    drafters: readDrafters(read("drafters"), draftModel),
+    drafters,
     maxNodes: readMaxNodes(read("maxNodes")),
+    shareTexts: readShareTexts(read("shareTexts"), drafters),
     draftModel,
   };
 }
@@ -63,6 +66,13 @@ function readModel(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value === "string" && value !== "") return value;
   throw invalidOption("speculation.draftModel", "a name, a path or hf:user/repo:file", value);
+}
+
+function readShareTexts(value: unknown, drafters: readonly Source[]): boolean {
+  if (value === undefined) return false;
+  if (typeof value !== "boolean") throw invalidOption("speculation.shareTexts", "true or false", value);
+  if (!value || drafters.includes("reader")) return value;
+  throw invalidOption("speculation.shareTexts", 'the drafter "reader", which reads them', drafters);
 }
 
 function readMaxNodes(value: unknown): number {

@@ -31,7 +31,8 @@ const recycledPair = [0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.14, 0.19, 0.22, 0.24,
 const firstGuess: Record<Source, (level: number) => number> = {
   // Against other occurrences; without any; with them.
   suffix: (level) => [...matched, ...matchedAlone, ...matchedAlone][level - 1] ?? 0.5,
-  reader: (level) => matched[level - 1] ?? 0.5,
+  // After a match in the text, or in another request's.
+  reader: (level) => [...matched, ...matched][level - 1] ?? 0.5,
   recycling: (level) => [...recycled, ...recycledPair][level - 1] ?? 0.5,
   jacobi: (level) => 0.25 / level,
   draft: (level) => level / (maxLevel + 1),

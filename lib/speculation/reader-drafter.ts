@@ -1,31 +1,48 @@
 /**
  * READER (arXiv 2508.09072): grafts what the text itself says after a similar passage onto every leaf of the base tree.
- * Here the passage is the text's last tokens with the leaf's path at their end.
+ * Here the passage is the text's last tokens with the leaf's path at their end. Where texts are shared, those of earlier
+ * requests are read too: the longer match has its way.
  */
 import { type DraftTree, maxNodes } from "./draft-tree.js";
-import { type Drafter, matchLevel } from "./drafter.js";
-import type { SuffixAutomaton } from "./suffix-automaton.js";
+import { type Drafter, matchLevel, matchLevels } from "./drafter.js";
+import type { SharedText } from "./shared-text.js";
+import type { SuffixAutomaton, TextPlace } from "./suffix-automaton.js";
 
-/** Tokens grafted onto a leaf. */
+/** Tokens grafted onto a leaf; of a shared text as many as match, which may be a whole answer that was given before. */
 const maxLength = 4;
+const maxSharedLength = 12;
 /** Shorter passages say nothing about a leaf. */
 const leastMatch = 2;
 
 export class ReaderDrafter implements Drafter {
   readonly source = "reader";
+  /** The text that `place_` is a place of. */
+  private others_: SuffixAutomaton | undefined;
+  /** Where the end of the request's text stands in the texts of others. */
+  private place_: TextPlace = { state: 0, length: 0 };
+
   /** `alone`: no other drafter keeps the text. */
   constructor(
     private readonly text_: SuffixAutomaton,
     private readonly alone_: boolean,
-  ) {}
+    private readonly shared_: SharedText | undefined,
+  ) {
+    this.others_ = shared_?.text;
+  }
 
   push(token: number): void {
     if (this.alone_) this.text_.push(token);
+    if (this.shared_ === undefined) return;
+    if (this.others_ !== this.shared_.text) {
+      this.others_ = this.shared_.text;
+      this.place_ = { state: 0, length: 0 };
+    }
+    this.others_.advance(this.place_, token);
   }
 
   /** Where others keep the text, it grafts onto what they propose. */
   isReady(): boolean {
-    return this.alone_;
+    return this.alone_ || this.place_.length >= leastMatch;
   }
 
   draft(tree: DraftTree): void {
@@ -36,16 +53,42 @@ export class ReaderDrafter implements Drafter {
     }
   }
 
+  end(): void {
+    this.shared_?.add(this.text_);
+  }
+
   private graft(tree: DraftTree, leaf: number): void {
     const path: number[] = [];
     for (let node = leaf; node > 0; node = tree.parents[node] as number) path.push(tree.tokens[node] as number);
-    const match = this.text_.matchWith(path.reverse());
-    if (match.length < leastMatch) return;
-    let node = leaf;
-    for (let i = 0; i < maxLength && match.next + i < this.text_.size && node >= 0; i++) {
-      node = tree.propose(node, this.text_.token(match.next + i), this.source, matchLevel(match.length + i));
+    path.reverse();
+    const own = follow(this.text_, this.text_.repeatedEnd, path);
+    const other = this.others_ === undefined ? undefined : follow(this.others_, this.place_, path);
+    if (this.others_ !== undefined && other !== undefined && other.length > own.length) {
+      this.copy(tree, leaf, this.others_, other);
+    } else {
+      this.copy(tree, leaf, this.text_, own);
     }
   }
+
+  /** Proposes what followed the match after `leaf`. */
+  private copy(tree: DraftTree, leaf: number, text: SuffixAutomaton, match: TextPlace): void {
+    if (match.length < leastMatch) return;
+    const isShared = text !== this.text_;
+    const most = isShared ? Math.min(maxSharedLength, match.length) : maxLength;
+    const next = text.after(match);
+    let node = leaf;
+    for (let i = 0; i < most && next + i < text.size && node >= 0; i++) {
+      const token = text.token(next + i);
+      if (this.shared_?.isSeparator(token)) return;
+      node = tree.propose(node, token, this.source, matchLevel(match.length + i) + (isShared ? matchLevels : 0));
+    }
+  }
+}
+
+function follow(text: SuffixAutomaton, from: TextPlace, path: readonly number[]): TextPlace {
+  const place = { ...from };
+  for (const token of path) text.advance(place, token);
+  return place;
 }
 
 function isLeaf(tree: DraftTree, node: number, count: number): boolean {

@@ -11,6 +11,7 @@ import { JacobiDrafter } from "./jacobi-drafter.js";
 import { ReaderDrafter } from "./reader-drafter.js";
 import { RecyclingDrafter } from "./recycling-drafter.js";
 import { RecyclingTable } from "./recycling-table.js";
+import { SharedText } from "./shared-text.js";
 import { SuffixAutomaton } from "./suffix-automaton.js";
 import { SuffixDrafter } from "./suffix-drafter.js";
 
@@ -18,10 +19,11 @@ import { SuffixDrafter } from "./suffix-drafter.js";
 const patience = 12;
 const restInterval = 3;
 
-/** What all requests of a model share: knowledge of the model, not of what anybody wrote. */
+/** What all requests of a model share: knowledge of the model, and of what others wrote only where that was asked for. */
 export class SharedDrafts {
   readonly calibration = new Calibration();
   readonly recycling: RecyclingTable;
+  readonly texts: SharedText | undefined;
   readonly isForced: boolean;
   /** Whether rows that ran teach its drafters anything. */
   readonly learnsFromRows: boolean;
@@ -29,10 +31,12 @@ export class SharedDrafts {
   constructor(
     readonly vocabSize: number,
     readonly drafters: readonly Source[],
+    sharesTexts = false,
   ) {
     this.isForced = verifiesAll(drafters);
     this.learnsFromRows = drafters.includes("recycling") || drafters.includes("jacobi");
     this.recycling = new RecyclingTable(drafters.includes("recycling") ? vocabSize : 0);
+    this.texts = sharesTexts ? new SharedText(vocabSize) : undefined;
   }
 }
 
@@ -133,13 +137,13 @@ export class RequestDrafts {
 }
 
 /** In the order in which they see the tree: the reader grafts onto the leaves that the others left. */
-function createDrafters({ vocabSize, drafters, recycling, isForced }: SharedDrafts): Drafter[] {
+function createDrafters({ vocabSize, drafters, recycling, texts, isForced }: SharedDrafts): Drafter[] {
   const text = new SuffixAutomaton();
   const list: Drafter[] = [];
   if (drafters.includes("suffix")) list.push(new SuffixDrafter(text));
   if (drafters.includes("recycling")) list.push(new RecyclingDrafter(recycling));
   if (drafters.includes("jacobi")) list.push(new JacobiDrafter(isForced));
-  if (drafters.includes("reader")) list.push(new ReaderDrafter(text, !drafters.includes("suffix")));
+  if (drafters.includes("reader")) list.push(new ReaderDrafter(text, !drafters.includes("suffix"), texts));
   if (drafters.includes("chaos")) list.push(new ChaosDrafter(vocabSize));
   return list;
 }

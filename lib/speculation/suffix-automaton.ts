@@ -13,6 +13,12 @@ const none = -1;
 /** States along the links whose latest occurrence is kept up to date; shorter matches say little anyway. */
 const maxUpdated = 16;
 
+/** A passage that occurs in the text: the last `length` tokens of what `state` stands for. */
+export interface TextPlace {
+  state: number;
+  length: number;
+}
+
 export class SuffixAutomaton {
   private text_ = new Int32Array(256);
   private size_ = 0;
@@ -54,22 +60,28 @@ export class SuffixAutomaton {
     }
   }
 
-  /** The longest end of the text with `path` after it that occurs in the text: its length, and the index of what follows. */
-  matchWith(path: readonly number[]): { length: number; next: number } {
-    let state = this.link_[this.last_] as number;
-    let length = Math.max(0, this.length_[state] ?? 0);
-    state = Math.max(root, state);
-    for (const token of path) {
-      let next = this.edges_.get(state, token);
-      while (next === none && state !== root) {
-        state = this.link_[state] as number;
-        length = this.length_[state] as number;
-        next = this.edges_.get(state, token);
-      }
-      length = next === none ? 0 : length + 1;
-      state = Math.max(root, next);
+  /** The longest end of the text that occurred before. */
+  get repeatedEnd(): TextPlace {
+    const state = Math.max(root, this.link_[this.last_] as number);
+    return { state, length: this.length_[state] as number };
+  }
+
+  /** Goes on to the longest end of the place's passage with `token` after it that occurs in the text. */
+  advance(place: TextPlace, token: number): void {
+    let next = this.edges_.get(place.state, token);
+    while (next === none && place.state !== root) {
+      place.state = this.link_[place.state] as number;
+      // The passage may have been parted from its state's longer ones, so that the link has no shorter ones than itself.
+      place.length = Math.min(place.length, this.length_[place.state] as number);
+      next = this.edges_.get(place.state, token);
     }
-    return { length, next: (this.end_[state] as number) + 1 };
+    place.length = next === none ? 0 : place.length + 1;
+    place.state = Math.max(root, next);
+  }
+
+  /** Index of what followed the passage, at its latest occurrence that something followed where there is one. */
+  after(place: TextPlace): number {
+    return (this.end_[place.state] as number) + 1;
   }
 
   /** The text's end is about to be followed: for what comes it is the latest occurrence of its repeated suffixes. */

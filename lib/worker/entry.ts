@@ -16,6 +16,8 @@ import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./proto
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
 const wantedLogitBytes = 32 << 20;
 const maxWantedRows = 128;
+/** What codes and rows of lookup attention take at most, of the same keys and values in 16 bits. */
+const lookupShare = 0.66;
 
 type WorkerHandles = { [Name in keyof (EngineHandles & DraftHandles)]?: number | undefined };
 
@@ -68,7 +70,8 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
   const maxSequences = task.maxSequences || limits.defaultMaxSequences;
-  const contextBytes = pageStride * pagePositions * info.kvBytesPerToken[kvCacheType];
+  const lookupBytes = task.attention === undefined ? 0 : lookupShare * info.kvBytesPerToken.f16;
+  const contextBytes = pageStride * pagePositions * (info.kvBytesPerToken[kvCacheType] + lookupBytes);
   const pages = countPages(task, pageStride, contextBytes, binding.cpu().availableMemoryBytes / task.replicas);
   const maxRows = limits.prefillChunk + maxSequences;
   const maxWanted = Math.max(
@@ -142,9 +145,13 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
 function createDrafting(binding: NativeBinding, task: EngineTask, target: Target): Drafting | undefined {
   const { speculation } = task;
   if (speculation === undefined) return undefined;
-  const { drafters, maxNodes, draftPath } = speculation;
+  const { drafters, shareTexts, maxNodes, draftPath } = speculation;
   const model = draftPath === undefined ? undefined : new DraftModel(binding, task, target, target.handles);
-  return new Drafting(new SharedDrafts(target.vocabSize, drafters), { maxNodes, isScreened: target.isScreened, model });
+  return new Drafting(new SharedDrafts(target.vocabSize, drafters, shareTexts), {
+    maxNodes,
+    isScreened: target.isScreened,
+    model,
+  });
 }
 
 /** As the caller says; by default room for some full contexts, fewer when memory is short. */

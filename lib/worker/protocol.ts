@@ -171,6 +171,7 @@ export interface GenerateSummary {
 export interface SpeculationPlan {
   drafters: readonly Source[];
   maxNodes: number;
+  shareTexts: boolean;
   /** File of the model that drafts, where one does. */
   draftPath: string | undefined;
 }

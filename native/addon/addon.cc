@@ -31,6 +31,7 @@ const void* environment_of(const Arguments& arguments) { return static_cast<napi
 
 void release_environment(const void* environment) {
   engines().release_owned_by(environment);
+  release_conversions(environment);
   models().release_owned_by(environment);
   vocabularies().release_owned_by(environment);
 }
@@ -64,6 +65,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_models(env, exports);
   export_engines(env, exports);
   export_pages(env, exports);
+  export_conversions(env, exports);
   exports.Set("counters", Napi::Function::New<guarded<counters>>(env, "counters"));
   napi_add_env_cleanup_hook(
       env, [](void* environment) { release_environment(environment); }, static_cast<napi_env>(env));

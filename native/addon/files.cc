@@ -33,6 +33,7 @@ Napi::Object tensor_value(Napi::Env env, const gguf::TensorInfo& info) {
   Napi::Object tensor = Napi::Object::New(env);
   tensor.Set("name", info.name);
   tensor.Set("type", traits.name == nullptr ? "unknown" : traits.name);
+  tensor.Set("typeId", info.type_id);
   Napi::Array shape = Napi::Array::New(env, info.n_dims);
   for (uint32_t i = 0; i < info.n_dims; ++i) shape.Set(i, static_cast<double>(info.dims[i]));
   tensor.Set("shape", shape);

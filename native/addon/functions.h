@@ -15,6 +15,7 @@ HandleTable<forward::Engine>& engines();
 /// Marks the calling environment as a handle's owner.
 const void* environment_of(const Arguments& arguments);
 void release_environment(const void* environment);
+void release_conversions(const void* environment);
 
 void export_machine(Napi::Env env, Napi::Object exports);
 void export_files(Napi::Env env, Napi::Object exports);
@@ -22,5 +23,6 @@ void export_tokenizers(Napi::Env env, Napi::Object exports);
 void export_models(Napi::Env env, Napi::Object exports);
 void export_engines(Napi::Env env, Napi::Object exports);
 void export_pages(Napi::Env env, Napi::Object exports);
+void export_conversions(Napi::Env env, Napi::Object exports);
 
 }  // namespace lutra::addon

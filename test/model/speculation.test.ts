@@ -80,6 +80,7 @@ const drafters = ["suffix", "recycling", "reader", "jacobi", "chaos"] as const;
 const kinds: [string, LoadOptions["speculation"]][] = [
   ["auto", "auto"],
   ...drafters.map((name): [string, LoadOptions["speculation"]] => [name, { drafters: [name] }]),
+  ["shared texts", { shareTexts: true }],
   ["all and chaos, 63 nodes", { drafters: [...drafters], maxNodes: 63 }],
 ];
 

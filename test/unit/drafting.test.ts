@@ -4,6 +4,7 @@ import t from "tap";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../dist/esm/index.js";
 import { tinyModel } from "../support/models.js";
 import { runCli } from "../support/run-cli.js";
+import { seeded } from "../support/seeded.js";
 
 const everything = { drafters: ["suffix", "recycling", "reader", "jacobi", "chaos"] as const, maxNodes: 40 };
 const speculation = { ...everything, drafters: [...everything.drafters] };
@@ -129,9 +130,27 @@ t.test(
   },
 );
 
+t.test("shared texts: a prompt asked again is answered in fewer steps, with the same tokens", async (t) => {
+  const found: number[][] = [];
+  for (const shareTexts of [true, false]) {
+    // Random drafts too, so that all is verified however little a tiny model's rows pay.
+    const speculation = { drafters: ["reader" as const, "chaos" as const], shareTexts };
+    await using model = await loadModel(tinyModel(), { contextSize: 256, speculation });
+    const below = seeded(3);
+    const prompt = Array.from({ length: 40 }, () => 10 + below(200));
+    const options = { temperature: 1, seed: 4, topK: 0, ignoreEos: true, maxTokens: 60 };
+    const [first, second] = [await model.generate(prompt, options), await model.generate(prompt, options)];
+    t.same(second.tokens, first.tokens);
+    found.push(second.tokens);
+    const { accepted } = second.speculation.perDrafter["reader"]!;
+    t.equal(accepted > 20, shareTexts, `${accepted} of its drafts came true`);
+  }
+  t.same(found[0], found[1]);
+});
+
 t.test("wrong options are named", async (t) => {
   const wrong: [unknown, RegExp][] = [
-    ["on", /speculation: expected "auto", "off" or \{ drafters, draftModel, maxNodes \}, got "on"/],
+    ["on", /speculation: expected "auto", "off" or \{ drafters, draftModel, maxNodes, shareTexts \}, got "on"/],
     [{ drafters: [] }, /speculation.drafters: expected a list of "suffix"/],
     [{ drafters: ["suffix", "sufix"] }, /speculation.drafters\[1\]: expected one of .*got "sufix"/],
     [{ drafters: ["draft"] }, /expected draftModel and the drafter "draft" together, got no draftModel/],
@@ -139,6 +158,8 @@ t.test("wrong options are named", async (t) => {
     [{ draftModel: "" }, /speculation.draftModel: expected a name, a path/],
     [{ maxNodes: 0 }, /speculation.maxNodes: expected an integer in \[1, 63\], got 0/],
     [{ maxNodes: 64 }, /speculation.maxNodes/],
+    [{ shareTexts: 1 }, /speculation.shareTexts: expected true or false, got 1/],
+    [{ drafters: ["suffix"], shareTexts: true }, /speculation.shareTexts: expected the drafter "reader"/],
     [{ maxnodes: 4 }, /speculation.maxnodes is not an option; did you mean "maxNodes"/],
   ];
   for (const [value, message] of wrong) {

@@ -152,6 +152,56 @@ t.test("reader alone goes on after the text itself, where two tokens of it occur
   t.end();
 });
 
+t.test("reader goes on as the text of an earlier request did, where texts are shared", (t) => {
+  for (const sharesTexts of [true, false]) {
+    const shared = new SharedDrafts(vocabSize, ["suffix", "reader"], sharesTexts);
+    const first = request([], [4, 5, 6, 7, 8], shared);
+    first.accept([], [9]);
+    first.end();
+    request([], [3, 3], shared).end();
+    const drafts = request([], [1, 4, 5], shared);
+    t.equal(drafts.mayDraft(), sharesTexts);
+    drafts.propose(9);
+    // Two tokens match, so two are believed; the next text is never read on into.
+    t.same(pathsOf(drafts.tree), sharesTexts ? ["6 7"] : []);
+    drafts.accept([], [6, 7, 8]);
+    drafts.propose(9);
+    t.same(pathsOf(drafts.tree), sharesTexts ? ["9"] : []);
+  }
+  t.end();
+});
+
+t.test("a longer match in the request's own text goes before another's", (t) => {
+  const shared = new SharedDrafts(vocabSize, ["reader"], true);
+  request([], [4, 5, 6, 7], shared).end();
+  const drafts = request([], [3, 4, 5, 8, 1, 3, 4, 5], shared);
+  drafts.propose(2);
+  t.same(pathsOf(drafts.tree), ["8 1"]);
+  t.end();
+});
+
+t.test("shared texts are forgotten when there is no room, and places in them too", (t) => {
+  const shared = new SharedDrafts(vocabSize, ["reader"], true);
+  request([], [4, 5, 6, 7], shared).end();
+  const drafts = request([], [4, 5], shared);
+  const below = seeded(5);
+  // 2^18 tokens are kept: the second text of 2^17 is one too many.
+  for (let i = 0; i < 2; i++)
+    request(
+      [],
+      Array.from({ length: 1 << 17 }, () => 10 + below(9)),
+      shared,
+    ).end();
+  drafts.accept([], [6]);
+  drafts.propose(4);
+  t.same(pathsOf(drafts.tree), [], "the first is gone");
+  request([], [1, 2, 3, 8, 9], shared).end();
+  drafts.accept([], [1, 2]);
+  drafts.propose(4);
+  t.same(pathsOf(drafts.tree), ["3 8"], "a later one is read");
+  t.end();
+});
+
 t.test("chaos is the same for the same text, of any shape, and all is verified", (t) => {
   const shapes = new Set<string>();
   const draw = (): string[] => {

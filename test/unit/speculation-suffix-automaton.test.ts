@@ -71,13 +71,41 @@ for (const alphabet of [2, 3, 7, 40]) {
       // A token more than there are: it occurs nowhere.
       const path = Array.from({ length: 1 + below(5) }, () => below(alphabet + 1));
       const whole = [...text, ...path];
-      const { length, next } = automaton.matchWith(path);
+      const place = automaton.repeatedEnd;
+      for (const each of path) automaton.advance(place, each);
+      const { length } = place;
+      const next = automaton.after(place);
       const expected = longestEnd(whole, text, text.length + 1);
       if (length !== expected) wrong++;
       const found = text.slice(next - length, next);
       if (!found.every((token, j) => token === whole[whole.length - length + j])) wrong++;
     }
     t.equal(wrong, 0);
+    t.end();
+  });
+
+  t.test(`a place in a text of ${alphabet} tokens that grows while another is read`, (t) => {
+    const below = seeded(200 + alphabet);
+    const automaton = new SuffixAutomaton();
+    const text: number[] = [];
+    const other: number[] = [];
+    const place = { state: 0, length: 0 };
+    let [wrong, longest] = [0, 0];
+    for (let i = 0; i < 20 * textLength; i++) {
+      // In bursts: a place that has stood for long is where its state has been split since.
+      for (let count = below(30) > 0 ? 0 : below(60); count > 0; count--) {
+        text.push(below(4) > 0 ? (other.at(-5) ?? 0) : below(alphabet));
+        automaton.push(text.at(-1)!);
+      }
+      other.push(below(4) > 0 ? (text.at(-9) ?? 0) : below(alphabet));
+      automaton.advance(place, other.at(-1)!);
+      const next = automaton.after(place);
+      if (place.length > 0 && text.slice(next - place.length, next).join() !== other.slice(-place.length).join())
+        wrong++;
+      longest = Math.max(longest, place.length);
+    }
+    t.equal(wrong, 0, "what it stands for is there");
+    t.ok(longest > 3, `${longest} tokens at most`);
     t.end();
   });
 }
@@ -97,7 +125,9 @@ t.test("a text of one token again and again matches itself", (t) => {
 t.test("an empty text has no matches", (t) => {
   const automaton = new SuffixAutomaton();
   automaton.visitMatches(() => t.fail("no match was there"));
-  t.same(automaton.matchWith([3]).length, 0);
+  const place = automaton.repeatedEnd;
+  automaton.advance(place, 3);
+  t.same(place, { state: 0, length: 0 });
   t.end();
 });
 
