@@ -32,12 +32,6 @@ uint32_t next_random(uint32_t& state) {
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 // Weights of any type in either form: speed does not depend on codes, and as the scales of any type these bytes are
 // finite and not subnormal.
 bool fill(base::AlignedBuffer& ring) {
@@ -63,7 +57,8 @@ class Contestant {
   bool ok() const { return arena_.data() != nullptr; }
   uint32_t rows() const { return matrix_.rows; }
   void forget() { samples_.clear(); }
-  double seconds() { return median(samples_); }
+  /// The least of the rounds: whatever else the machine does only adds to a time.
+  double seconds() const { return *std::min_element(samples_.begin(), samples_.end()); }
 
   /// Multiplies one stretch of the ring from `place` on, each matrix with n rows quantised anew.
   void pass(base::ThreadTeam& team, const kernels::KernelTable& kernels, const base::AlignedBuffer& ring,
