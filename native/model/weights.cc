@@ -104,8 +104,9 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
-  out.bit_planes = options_.bit_planes && quant::has_bit_planes(type);
+  out.bit_planes = options_.bit_planes && quant::has_lut_tiles(type);
   if (out.bit_planes) {
+    model_.table_sets |= out.table_sets();
     model_.largest_tile_bytes = std::max(model_.largest_tile_bytes, quant::lut_tile_bytes(type, k));
   }
   if (&out == head_ && quant::worth_splitting(type, rows, k)) quant::plan_split(out);
