@@ -9,6 +9,7 @@
 //
 //   bench_lut [--isa best] [--types Q2_K,…|all] [--shapes 2048x2048] [--columns 1,2,4] [--threads 1,2]
 //             [--cache warm,cold] [--forms dot,exact,int8] [--rounds 5] [--seconds 0.05] [--json FILE]
+#include <bit>
 #include <cmath>
 
 #include "product.h"
@@ -40,7 +41,7 @@ struct Contestant {
   static quant::LutRoom room(Form form, TensorType type, Shape shape) {
     if (form == Form::kDot) return {};
     const auto tables = form == Form::kExactLut ? kernels::LutTables::kExact : kernels::LutTables::kInt8;
-    return {quant::lut_tile_bytes(type, shape.k), 2, tables};
+    return {quant::lut_sets(type), quant::lut_tile_bytes(type, shape.k), 2, tables};
   }
   Contestant(const kernels::KernelTable& table, const std::string& form, TensorType type, Shape shape, uint32_t n,
              uint64_t bytes)
@@ -72,7 +73,7 @@ class LutBench {
     for (const uint32_t n_threads : flags_.numbers("threads")) {
       base::ThreadTeam team(static_cast<int>(n_threads));
       for (const TensorType type : bench::parse_types(flags_)) {
-        if (!quant::has_bit_planes(type)) continue;
+        if (!quant::has_lut_tiles(type)) continue;
         for (const std::string& text : flags_.list("shapes")) {
           const Shape shape = bench::parse_shape(text);
           if (shape.k % base::tensor_type_traits(type).block_elements != 0) continue;
@@ -122,21 +123,22 @@ class LutBench {
                    bench::figure("gmac_s", macs / 1e9, 1), bench::figure("best_gmac_s", best / 1e9, 1),
                    bench::figure("mac_per_cycle", macs / hz / team.size(), 2),
                    bench::figure("relative_error", each.error(), 7),
-                   bench::figure("tables_us", tables_seconds(each.name, shape.k) * 1e6, 2)});
+                   bench::figure("tables_us", tables_seconds(each.name, type, shape.k) * 1e6, 2)});
     }
   }
 
   /// Building the tables of one column.
-  double tables_seconds(const std::string& form, uint32_t k) const {
+  double tables_seconds(const std::string& form, TensorType type, uint32_t k) const {
     if (form == "dot") return 0;
     const auto tables = form == "exact" ? kernels::LutTables::kExact : kernels::LutTables::kInt8;
     std::vector<int8_t> planes(size_t{2} * k, 3);
     std::vector<float> d(k / 32, 1.0f), table_d(k / 16);
     std::vector<int32_t> biases(k / 16);
-    base::AlignedBuffer entries(k / kernels::kLutGroup * kernels::lut_group_bytes(tables));
+    const auto set = static_cast<uint32_t>(std::countr_zero(quant::lut_sets(type)));
+    base::AlignedBuffer entries(kernels::lut_entries_bytes(static_cast<kernels::LutSet>(set), tables, k));
+    const kernels::LutBuildFn build = table_.lut.build[set][static_cast<size_t>(tables)];
     return bench::median_seconds(0.001, [&] {
-      table_.lut.build[static_cast<size_t>(tables)](
-          {k, planes.data(), d.data(), entries.data(), table_d.data(), biases.data()});
+      build({k, planes.data(), d.data(), entries.data(), table_d.data(), biases.data()});
     });
   }
 

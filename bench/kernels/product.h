@@ -127,7 +127,7 @@ class Product {
         stride_(shape.rows) {
     std::mt19937 random(2);
     std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-    x_.begin(n, shape.k);
+    x_.begin(n, shape.k, room.sets);
     for (uint32_t t = 0; t < n; ++t) {
       for (uint32_t k = 0; k < shape.k; ++k) x_.row(t)[k] = uniform(random);
       if (x_.can_quantize()) x_.quantize(table, t, 0, shape.k, x_.row(t));

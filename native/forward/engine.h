@@ -93,8 +93,8 @@ class Engine {
   void find_spans(const Step& step);
   void embed(const Step& step);
   void compute_angles(const Step& step);
-  void run_step(uint32_t layer, const model::BoundStep& step);
-  void norm(const float* weight);
+  void run_step(uint32_t layer, size_t index);
+  void norm(const float* weight, kernels::LutSets tables);
   void position(uint32_t layer, const model::BoundStep& step);
   void attend(uint32_t layer);
   void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight);

@@ -106,7 +106,7 @@ Matrix matrix_of(const ProbedProduct& probed, bool bit_planes) {
 }  // namespace
 
 base::Result<std::vector<FormTimes>> probe_forms(const ProbedProduct& probed, std::span<const uint32_t> columns) {
-  if (!quant::has_bit_planes(probed.type)) return std::vector<FormTimes>();
+  if (!quant::has_lut_tiles(probed.type)) return std::vector<FormTimes>();
   const kernels::KernelTable* kernels = kernels::kernel_table(probed.isa);
   const uint32_t most_rows = columns.empty() ? 0 : *std::max_element(columns.begin(), columns.end());
   if (kernels == nullptr || probed.rows == 0 || probed.k == 0 ||
@@ -115,7 +115,8 @@ base::Result<std::vector<FormTimes>> probe_forms(const ProbedProduct& probed, st
     return Status("INVALID_OPTION", "expected whole blocks a row, 1 to 4 columns, and an isa of this machine");
   }
   base::ThreadTeam team(probed.threads);
-  const quant::LutRoom room = {quant::lut_tile_bytes(probed.type, probed.k), team.size(), kernels::LutTables::kExact};
+  const quant::LutRoom room = {quant::lut_sets(probed.type), quant::lut_tile_bytes(probed.type, probed.k), team.size(),
+                               kernels::LutTables::kExact};
   base::AlignedBuffer ring(kRingBytes);
   Contestant dot(matrix_of(probed, false), most_rows, {});
   Contestant lut(matrix_of(probed, true), most_rows, room);

@@ -32,7 +32,7 @@ uint64_t rows_at_once(const quant::Matrix* matrix) {
 }  // namespace
 
 bool PlaneChoice::takes(base::TensorType type, uint64_t rows, uint64_t k) const {
-  if (kinds.empty() || !quant::has_bit_planes(type)) return false;
+  if (kinds.empty() || !quant::has_lut_tiles(type)) return false;
   const std::string name = base::tensor_type_traits(type).name;
   return kinds.contains("all") || kinds.contains(name + " " + std::to_string(rows) + "x" + std::to_string(k));
 }
@@ -116,6 +116,7 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .panel_bytes = quant::panel_bytes(type, k)};
   out.bit_planes = options_.planes.takes(type, rows, k);
   if (out.bit_planes) {
+    model_.table_sets |= out.table_sets();
     model_.largest_tile_bytes = std::max(model_.largest_tile_bytes, quant::lut_tile_bytes(type, k));
   }
   if (&out == head_ && quant::worth_splitting(type, rows, k)) quant::plan_split(out);

@@ -1,15 +1,17 @@
-// Tiles of 32 rows whose codes lie as bit planes, for products by table lookup (kernels/lut_kernels.h): the bytes of
-// four panels, in another order. Packed from GGUF blocks, and turned back into panels for products of many columns.
+// Tiles of 32 rows whose codes lie as bit planes, or whole where they are indices of a codebook, for products by table
+// lookup (kernels/lut_kernels.h): the bytes of four panels, in another order. Packed from GGUF blocks, and turned back into panels for products of many columns.
 #pragma once
 
 #include <cstdint>
 
 #include "base/tensor_type.h"
+#include "kernels/lut_kernels.h"
 
 namespace lutra::quant {
 
-/// Whether a type has bit planes: codes of 2 to 5 bits that stand for themselves.
-bool has_bit_planes(base::TensorType type);
+/// The tables that products with a type's tiles look up, as one bit; none for types that have no tiles.
+kernels::LutSets lut_sets(base::TensorType type);
+inline bool has_lut_tiles(base::TensorType type) { return lut_sets(type) != 0; }
 
 /// Bytes of a tile: those of four panels.
 uint64_t lut_tile_bytes(base::TensorType type, uint64_t k);

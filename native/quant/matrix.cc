@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "quant/lut_tile.h"
 
 namespace lutra::quant {
 
@@ -46,10 +45,10 @@ struct Tokens {
   int member;
 };
 
-// Tiles of bit planes from panel `begin` on, `rows` rows, against tables.
+// Tiles from panel `begin` on, `rows` rows, against tables.
 void look_up(const kernels::KernelTable& kernels, const Tokens& tokens, const Matrix& matrix, uint32_t begin,
              uint32_t rows, Outputs out) {
-  const Activations::Tables tables = tokens.x.tables(tokens.begin);
+  const Activations::Tables tables = tokens.x.tables(matrix.table_sets(), tokens.begin);
   const kernels::PlaneActivations planes = tokens.x.planes(tokens.begin);
   const bool exact = tables.kind == kernels::LutTables::kExact;
   kernels.lut.matmul[static_cast<size_t>(tables.kind)][static_cast<uint32_t>(matrix.type)]({
@@ -89,7 +88,7 @@ void multiply_panels(const kernels::KernelTable& kernels, const Tokens& tokens, 
   });
 }
 
-// Many tokens against tiles of bit planes: each tile becomes panels again, in the member's own room.
+// Many tokens against tiles: each tile becomes panels again, in the member's own room.
 void multiply_tiles_as_panels(const kernels::KernelTable& kernels, const Tokens& tokens, const Matrix& matrix,
                               uint32_t begin, uint32_t rows, Outputs out) {
   uint8_t* const room = tokens.x.panel_room(tokens.member);
@@ -105,7 +104,7 @@ void multiply_tiles_as_panels(const kernels::KernelTable& kernels, const Tokens&
   }
 }
 
-// Panels [begin, end) against tokens; of bit planes, `begin` starts a group.
+// Panels [begin, end) against tokens; of tiles, `begin` starts a group.
 void run_kernel(const kernels::KernelTable& kernels, const Tokens& tokens, const Matrix& matrix, uint32_t begin,
                 uint32_t end, Outputs out) {
   const uint32_t row_begin = begin * kernels::kPanelRows;
@@ -126,9 +125,11 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
   Plan plans[kMaxProducts];
   const uint32_t n_tiles = (x.n() + kTokenTile - 1) / kTokenTile;
   uint32_t n_chunks = 0;
+  kernels::LutSets sets = 0;
+  for (const Product& product : products) sets |= product.weights->table_sets();
   for (size_t i = 0; i < products.size() && i < kMaxProducts; ++i) {
     const Matrix& matrix = *products[i].weights;
-    if (!matrix.takes_floats()) x.quantize_all(team, kernels);
+    if (!matrix.takes_floats()) x.quantize_all(team, kernels, sets);
     const uint32_t panels = panels_per_chunk(matrix, n_tiles, team.size());
     plans[i] = {n_chunks, panels, (matrix.n_panels() + panels - 1) / panels};
     n_chunks += plans[i].n_panel_chunks * n_tiles;
@@ -149,7 +150,8 @@ void multiply(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activ
 
 void multiply_tiles(base::ThreadTeam& team, const kernels::KernelTable& kernels, Activations& x, const Matrix& first,
                     const Matrix* second, FinishTile finish, void* context) {
-  if (!first.takes_floats() || (second != nullptr && !second->takes_floats())) x.quantize_all(team, kernels);
+  const auto sets = static_cast<kernels::LutSets>(first.table_sets() | (second != nullptr ? second->table_sets() : 0));
+  if (!first.takes_floats() || (second != nullptr && !second->takes_floats())) x.quantize_all(team, kernels, sets);
   const uint32_t n_matrices = second == nullptr ? 1 : 2;
   const uint32_t tile_tokens = std::min(x.n(), kTokenTile);
   const uint32_t n_tiles = (x.n() + kTokenTile - 1) / kTokenTile;

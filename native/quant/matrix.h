@@ -11,6 +11,7 @@
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 #include "quant/activations.h"
+#include "quant/lut_tile.h"
 
 namespace lutra::quant {
 
@@ -33,7 +34,7 @@ struct Matrix {
   /// Split Q8_0 (split_matrix.h): `panels` are the high parts, and these the low ones; null when panels are whole.
   const uint8_t* low = nullptr;
   uint64_t low_panel_bytes = 0;
-  /// Groups are tiles of bit planes (lut_tile.h), the last one whole, and products are looked up.
+  /// Groups are tiles (lut_tile.h), of bit planes but for codebook types, the last one whole; products are looked up.
   bool bit_planes = false;
 
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
@@ -44,6 +45,8 @@ struct Matrix {
   /// Of the panels or tiles, where no other matrix alternates with it.
   uint64_t bytes() const { return panel_bytes * (bit_planes ? kGroupPanels * n_groups() : n_panels()); }
   uint64_t low_bytes() const { return low == nullptr ? 0 : n_panels() * low_panel_bytes; }
+  /// Tables that a product asks of activations.
+  kernels::LutSets table_sets() const { return bit_planes ? lut_sets(type) : kernels::LutSets{0}; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }

@@ -1,6 +1,7 @@
 // Products by table lookup: tiles against panels, exact tables against the multiply-adds bit for bit on every path,
 // 8-bit tables against their own definition and every path against the scalar twin, hostile codes and activations,
 // ragged rows; every array ends or starts at an inaccessible page.
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -8,6 +9,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "kernels/panel_layout.h"
 #include "matmul_fixture.h"
 #include "quant/lut_tile.h"
 #include "quant/quant.h"
@@ -21,13 +23,17 @@ using kernels::LutTables;
 
 constexpr LutTables kKinds[] = {LutTables::kExact, LutTables::kInt8};
 
+kernels::LutSet set_of(TensorType type) {
+  return static_cast<kernels::LutSet>(std::countr_zero(quant::lut_sets(type)));
+}
+
 /// Every path of this machine, the scalar one first.
 std::vector<const KernelTable*> tables;
 
 std::vector<TensorType> lut_types() {
   std::vector<TensorType> types;
   for (uint32_t id = 0; id < base::kTensorTypeLimit; ++id) {
-    if (quant::has_bit_planes(static_cast<TensorType>(id))) types.push_back(static_cast<TensorType>(id));
+    if (quant::has_lut_tiles(static_cast<TensorType>(id))) types.push_back(static_cast<TensorType>(id));
   }
   return types;
 }
@@ -55,9 +61,9 @@ struct Built {
   std::vector<float> d;
   std::vector<int32_t> biases;
 
-  Built(const KernelTable& table, const Activations& a, LutTables kind, Touch touch) {
+  Built(const KernelTable& table, kernels::LutSet set, const Activations& a, LutTables kind, Touch touch) {
     const bool exact = kind == LutTables::kExact;
-    const size_t row_entries = a.k / 4 * kernels::lut_group_bytes(kind);
+    const size_t row_entries = kernels::lut_entries_bytes(set, kind, a.k);
     for (uint32_t column = 0; column < a.n; ++column) {
       const auto slice = [&](const auto& values, size_t per_row) {
         using T = typename std::decay_t<decltype(values)>::value_type;
@@ -66,9 +72,9 @@ struct Built {
       };
       const Guarded planes(slice(a.planes, 2 * a.k), touch), old_d(slice(a.d, a.k / 32), touch);
       const Guarded out(row_entries, touch), new_d(exact ? 1 : a.k / 4, touch), new_biases(exact ? 1 : a.k / 4, touch);
-      table.lut.build[static_cast<size_t>(kind)]({a.k, planes.as<int8_t>(), old_d.as<float>(), out.as<uint8_t>(),
-                                                  exact ? nullptr : new_d.as<float>(),
-                                                  exact ? nullptr : new_biases.as<int32_t>()});
+      table.lut.build[static_cast<size_t>(set)][static_cast<size_t>(kind)](
+          {a.k, planes.as<int8_t>(), old_d.as<float>(), out.as<uint8_t>(), exact ? nullptr : new_d.as<float>(),
+           exact ? nullptr : new_biases.as<int32_t>()});
       entries.insert(entries.end(), out.as<uint8_t>(), out.as<uint8_t>() + row_entries);
       if (exact) continue;
       d.insert(d.end(), new_d.as<float>(), new_d.as<float>() + a.k / 16);
@@ -82,7 +88,7 @@ struct Built {
 std::vector<float> run(const KernelTable& table, const Matrix& m, const Activations& a, LutTables kind, Touch touch,
                        uint32_t padding = 0) {
   const size_t stride = m.rows + padding;
-  const Built built(table, a, kind, touch);
+  const Built built(table, set_of(m.type), a, kind, touch);
   const Guarded tiles(m.tiles, touch), entries(built.entries, touch), d(built.d, touch), s(a.s, touch);
   const Guarded s16(a.s16, touch), biases(built.biases, touch);
   const size_t n_out = (a.n - 1) * stride + m.rows;
@@ -241,16 +247,25 @@ void non_finite_blocks() {
   }
 }
 
-void tables_are_what_they_say() {
-  std::mt19937 random(29);
+/// Zeros, extremes and any planes.
+Activations varied_planes(std::mt19937& random) {
   Activations a(1, 2048, random_floats(2048, random));
   a.set_planes([&](size_t at, bool) {
     return static_cast<int8_t>(at < 64    ? 0
                                : at < 128 ? (random() & 1 ? 127 : -127)
                                           : static_cast<int>(random() % 255) - 127);
   });
+  return a;
+}
+
+void tables_are_what_they_say() {
+  std::mt19937 random(29);
+  const Activations a = varied_planes(random);
   for (const KernelTable* table : tables) {
-    const Built exact(*table, a, LutTables::kExact, Touch::kEnd), int8(*table, a, LutTables::kInt8, Touch::kEnd);
+    const auto built = [&](LutTables kind) {
+      return Built(*table, kernels::LutSet::kSubsetSums, a, kind, Touch::kEnd);
+    };
+    const Built exact = built(LutTables::kExact), int8 = built(LutTables::kInt8);
     int wrong = 0;
     double worst = 0;
     for (uint32_t half = 0; half < 128; ++half) {
@@ -285,6 +300,71 @@ void tables_are_what_they_say() {
     }
     CHECK_EQ(wrong, 0);
     CHECK(worst <= 1.0001);
+  }
+}
+
+/// Tables of products: of element `at` of `a` with the 16 values of a codebook.
+struct ProductTables {
+  const Activations& a;
+  const int8_t* values;
+  Built exact, int8;
+
+  ProductTables(const KernelTable& table, kernels::LutSet set, const Activations& activations)
+      : a(activations),
+        values(kernels::code_values(set == kernels::LutSet::kE2M1Products ? kernels::Codes::kE2M1
+                                                                          : kernels::Codes::kIq4)),
+        exact(table, set, a, LutTables::kExact, Touch::kEnd),
+        int8(table, set, a, LutTables::kInt8, Touch::kStart) {}
+
+  int32_t code(uint32_t at) const {
+    const uint32_t high = at / 32 * 64 + at % 32;
+    return 256 * a.planes[high] + a.planes[high + 32];
+  }
+  int32_t exact_entry(uint32_t at, uint32_t v) const {
+    const uint8_t* digits = &exact.entries[at / 16 * 768 + at % 16 * 16 + v];
+    return digits[0] + 256 * digits[256] + 65536 * digits[512] - kernels::kLutProductOffset;
+  }
+  /// The largest |c| of a half block times the spread of values, at least 1.
+  double reach(uint32_t half) const {
+    int32_t largest = 0;
+    for (uint32_t i = 0; i < 16; ++i) largest = std::max(largest, std::abs(code(16 * half + i)));
+    const auto [least, most] = std::minmax_element(values, values + 16);
+    return std::max(1, (*most - *least) * largest);
+  }
+
+  void check_half(uint32_t half, int& wrong, double& worst) const {
+    const double scale = 254.0 / reach(half);
+    // In units of an entry, what all 256 products are off by; of each element up to its centre.
+    double total = 16 * int8.biases[half] / 4.0;
+    for (uint32_t at = 16 * half; at < 16 * half + 16; ++at) {
+      double least = 1e9, most = -1e9;
+      for (uint32_t v = 0; v < 16; ++v) {
+        wrong += exact_entry(at, v) != values[v] * code(at);
+        const double off = int8.entries[16 * at + v] - values[v] * code(at) * scale;
+        least = std::fmin(least, off);
+        most = std::fmax(most, off);
+        total += off;
+      }
+      worst = std::fmax(worst, most - least);
+    }
+    // 16 sums of 16 entries: half a quarter's rounding each, and what floats of sums of 30000 entries round.
+    wrong += std::fabs(total) > 2.1;
+    wrong += std::fabs(int8.d[half] / (double{a.d[half / 2]} * reach(half) / 1016.0) - 1) > 1e-6;
+  }
+};
+
+void products_are_what_they_say() {
+  std::mt19937 random(41);
+  const Activations a = varied_planes(random);
+  for (const KernelTable* table : tables) {
+    for (const auto set : {kernels::LutSet::kIq4Products, kernels::LutSet::kE2M1Products}) {
+      const ProductTables products(*table, set, a);
+      int wrong = 0;
+      double worst = 0;
+      for (uint32_t half = 0; half < 128; ++half) products.check_half(half, wrong, worst);
+      CHECK_EQ(wrong, 0);
+      CHECK(worst <= 1.0001);
+    }
   }
 }
 
@@ -340,6 +420,7 @@ int main() {
   for (const KernelTable* table : tables) std::printf("path: %s\n", base::isa_name(table->isa));
   tiles_hold_the_rows();
   tables_are_what_they_say();
+  products_are_what_they_say();
   all_shapes();
   columns_are_independent();
   writes_only_its_rows();

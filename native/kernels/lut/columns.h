@@ -29,8 +29,9 @@ constexpr bool is_signed(int digit) {
   return digit == kDigits<kTables> - 1;
 }
 
-template <LutTables kTables>
+template <LutTables kTables, LutSet kSet = LutSet::kSubsetSums>
 struct Columns {
+  static constexpr uint64_t kUnitBytes = lut_entries_bytes(kSet, kTables, 32);
   static constexpr uint64_t kScaleElements = kTables == LutTables::kExact ? 32 : 16;
   const uint8_t* entries;
   const float* d;
@@ -41,19 +42,24 @@ struct Columns {
   uint64_t entries_bytes;  ///< of a column
 
   LUTRA_LUT_INLINE Columns(const LutMatmulArgs& args, uint64_t column)
-      : entries(args.entries + column * (args.k / kLutGroup) * lut_group_bytes(kTables)),
+      : entries(args.entries + column * (args.k / 32) * kUnitBytes),
         d(args.d + column * (args.k / kScaleElements)),
         s(args.s + column * (args.k / 32)),
         s16(args.s16 + column * (args.k / 16)),
         biases(kTables == LutTables::kExact ? nullptr : args.biases + column * (args.k / 16)),
         blocks(args.k / 32),
-        entries_bytes(args.k / kLutGroup * lut_group_bytes(kTables)) {}
+        entries_bytes(args.k / 32 * kUnitBytes) {}
 
   /// The 16 entries of digit `digit` of group `group` (0..7) of the unit.
   LUTRA_LUT_INLINE const uint8_t* table(int column, int group, int digit) const {
     constexpr uint64_t kGroupBytes = lut_group_bytes(kTables);
     return entries + static_cast<uint64_t>(column) * entries_bytes + static_cast<uint64_t>(group) * kGroupBytes +
            static_cast<uint64_t>(digit) * kLutEntries;
+  }
+  /// The 16 products of digit `digit` of element m of half a unit; those of m + 1 follow.
+  LUTRA_LUT_INLINE const uint8_t* products(int column, int half, int m, int digit) const {
+    const auto table = static_cast<uint64_t>(16 * (half * kDigits<kTables> + digit) + m);
+    return entries + static_cast<uint64_t>(column) * entries_bytes + kLutEntries * table;
   }
   /// Of half a unit, or of all of it where tables are exact.
   LUTRA_LUT_INLINE float scale(int column, int half) const {
@@ -68,7 +74,7 @@ struct Columns {
     return biases[2 * static_cast<uint64_t>(column) * blocks + static_cast<uint64_t>(half)];
   }
   LUTRA_LUT_INLINE void advance() {
-    entries += 8 * lut_group_bytes(kTables);
+    entries += kUnitBytes;
     d += 32 / kScaleElements;
     s += 1;
     s16 += 2;

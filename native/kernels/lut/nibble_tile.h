@@ -20,7 +20,7 @@ struct NibbleTile {
   using Floats = typename Lanes::Floats;
   using Partial = typename Lanes::Partial;
   static constexpr PanelShape kShape = kPanel;
-  static constexpr LutTables kKind = kTables;
+  using TableColumns = Columns<kTables>;
   static constexpr int kSlices = static_cast<int>(kLutRows) / Lanes::kInts;
   static constexpr int kN = kDigits<kTables>;
   static constexpr bool kHasHigh = kPanel.high == HighBits::kOne;

@@ -27,7 +27,7 @@ struct PairTile {
   using Floats = typename Lanes::Floats;
   using Shorts = typename Lanes::Shorts;
   static constexpr PanelShape kShape = kPanel;
-  static constexpr LutTables kKind = kTables;
+  using TableColumns = Columns<kTables>;
   static constexpr int kSlices = static_cast<int>(kLutRows) / Lanes::kInts;
   /// Slice v is the even lanes of vector v, slice kPairs + v the odd ones.
   static constexpr int kPairs = Lanes::kPairVectors;

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/lut/nibble_tile.h"
 #include "kernels/lut/pair_tile.h"
+#include "kernels/lut/product_tile.h"
 
 namespace lutra::kernels::lut {
 namespace {
@@ -28,7 +29,7 @@ LUTRA_LUT_INLINE void fetch_unit(const uint8_t* super_block, uint32_t u) {
 template <typename Lanes, typename Tile, int kColumns>
 inline void run_tile(const LutMatmulArgs& args, uint32_t tile, uint32_t column) {
   const uint8_t* weights = args.tiles + tile * args.tile_bytes;
-  Columns<Tile::kKind> columns(args, column);
+  typename Tile::TableColumns columns(args, column);
   typename Lanes::Floats acc[kColumns][Tile::kSlices];
 #pragma GCC unroll 4
   for (int c = 0; c < kColumns; ++c) {
@@ -93,6 +94,17 @@ void fill_tables(LutKernels& lut) noexcept {
   set(TensorType::Q3_K, sweep<Lanes, PairTile<Lanes, kPanelQ3_K, 4, kTables>>);
   set(TensorType::TQ1_0, sweep<Lanes, PairTile<Lanes, kPanelTernary, 1, kTables>>);
   set(TensorType::TQ2_0, sweep<Lanes, PairTile<Lanes, kPanelTernary, 1, kTables>>);
+}
+
+template <typename Lanes, LutTables kTables>
+void fill_product_tables(LutKernels& lut) noexcept {
+  using base::TensorType;
+  const auto set = [&lut](TensorType type, LutMatmulFn matmul) {
+    lut.matmul[static_cast<uint32_t>(kTables)][static_cast<uint32_t>(type)] = matmul;
+  };
+  set(TensorType::IQ4_NL, sweep<Lanes, ProductTile<Lanes, kPanelIQ4_NL, kTables>>);
+  set(TensorType::IQ4_XS, sweep<Lanes, ProductTile<Lanes, kPanelIQ4_XS, kTables>>);
+  set(TensorType::MXFP4, sweep<Lanes, ProductTile<Lanes, kPanelMXFP4, kTables>>);
 }
 
 }  // namespace
