@@ -29,8 +29,9 @@
 // Tables of products, T = v·c for the 16 values v of a codebook, |v| ≤ 127. A unit's entries are [half][digit][k % 16]
 // [code], all unsigned. kExact: T + 2^22 as three digits to base 256, |T| ≤ 127 · 32639 < 2^22; the sums of a unit lack
 // 32 · 2^22 = 2^27, and a digit's are at most 32 · 255 = 8160.
-// kInt8: as above, with reach = (largest v − least v) · the largest |c| of the half block, and the entry x + 128: 16
-// of them add up to at most 4080; what is too much stands in bias.
+// kInt8: as above, with reach = (largest v − least v) · the largest |c| of the half block or, if that is 0, 1;
+// q = ⌊v·step / 2^15 + 1/2⌋, step = round-half-even(c · (254 / reach · 2^15)); and the entry x + 128. 16 of them add up to
+// at most 4080; what is too much stands in bias.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,9 @@ import type { ModelOptions } from "../support/gguf-model.js";
 import { tinyModel } from "../support/models.js";
 import { NativeSession, type SessionOptions } from "../support/native-session.js";
 
-const types = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "TQ1_0", "TQ2_0"] as TensorTypeName[];
+const planar = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "TQ1_0", "TQ2_0"] as TensorTypeName[];
+const codebooks = ["IQ4_NL", "IQ4_XS", "MXFP4"] as TensorTypeName[];
+const types = [...planar, ...codebooks];
 const length = 12;
 const most = 6;
 const idsOf = (sequence: number): number[] => Array.from({ length }, (_, i) => (7 * i + 11 * sequence + 3) % 64);
@@ -92,6 +94,27 @@ t.test("gate, up and down of different types, some without planes", (t) => {
   const type = (name: string): TensorTypeName => byName[name.split(".")[2] ?? ""] ?? "Q5_0";
   checkPath(tinyModel({ type }));
   checkPath(tinyModel({ type, architecture: "gemma3" }));
+  t.end();
+});
+
+t.test("which types are looked up", (t) => {
+  for (const type of Object.keys(tensorTypes) as TensorTypeName[]) {
+    const [, block] = tensorTypes[type];
+    if (block === 1 || type === "Q8_1") continue;
+    const handle = load(tinyModel({ ...raggedSizes(type), type }), "planes");
+    if (handle === null) continue;
+    const matrices = binding.modelTensors(handle);
+    t.same([...new Set(matrices.map(({ kernel }) => kernel))], [types.includes(type) ? "lut" : "dot"], type);
+    binding.modelRelease(handle);
+  }
+  t.end();
+});
+
+t.test("one row of activations with tables of several sets", (t) => {
+  const byName: Record<string, TensorTypeName> = { attn_q: "IQ4_XS", attn_k: "Q4_K", attn_v: "MXFP4" };
+  const more: Record<string, TensorTypeName> = { ffn_gate: "IQ4_NL", ffn_up: "Q5_0", ffn_down: "MXFP4" };
+  const type = (name: string): TensorTypeName => ({ ...byName, ...more })[name.split(".")[2] ?? ""] ?? "IQ4_NL";
+  checkPath(tinyModel({ nHeads: 4, nKvHeads: 1, headDim: 64, dim: 256, hiddenDim: 288, type }));
   t.end();
 });
 
