@@ -20,7 +20,8 @@ export interface LoadOptions {
   kvCacheType?: KvCacheType;
   /**
    * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of the types that have bit planes), which by
-   * default gives the same bits. "auto" (default) is "dot" today.
+   * default gives the same bits. "auto" (default) takes for weights of each type and shape what is faster on this machine: the
+   * first load of a model measures it, some 100 ms a shape, and the cache folder keeps it.
    */
   matmul?: "auto" | "dot" | "lut" | LutOptions;
   /**
@@ -53,7 +54,25 @@ export interface LutOptions {
 }
 
 /** How a model multiplies. */
-export type MatmulInfo = { type: "dot" } | Required<LutOptions>;
+export type MatmulInfo = { type: "dot" } | Required<LutOptions> | { type: "auto"; forms: MatmulForm[] };
+
+/** How "auto" multiplies by the weights of one type and shape, and what both ways were measured to take. */
+export interface MatmulForm {
+  /** As GGUF names it. */
+  type: string;
+  rows: number;
+  cols: number;
+  kernel: "dot" | "lut";
+  times: MatmulTimes[];
+}
+
+/** Of one product, in microseconds, with weights from memory. */
+export interface MatmulTimes {
+  /** Rows of the step. */
+  columns: number;
+  dotUs: number;
+  lutUs: number;
+}
 
 /**
  * Sources of drafts: `recycling` (tokens that once were likely after a token), `suffix` (what followed the text's end where

@@ -129,11 +129,8 @@ function speculationOption(flags: TechniqueFlags): unknown {
   const { speculation: given, modelDraft, draftMax, draftShareTexts } = flags;
   const speculation = given === true ? "auto" : given;
   const isNamed = speculation !== undefined && speculation !== "auto";
-  if (
-    speculation === "off" ||
-    (!isNamed && [modelDraft, draftMax, draftShareTexts].every((value) => value === undefined))
-  )
-    return speculation;
+  const isDetailed = [modelDraft, draftMax, draftShareTexts].some((value) => value !== undefined);
+  if (speculation === "off" || !(isNamed || isDetailed)) return speculation;
   const drafters = isNamed ? speculation.split(",") : undefined;
   if (modelDraft !== undefined && drafters?.includes("draft") === false) drafters.push("draft");
   return { drafters, draftModel: modelDraft, maxNodes: draftMax, shareTexts: draftShareTexts };

@@ -105,7 +105,7 @@ interface Group {
 function toText({ file, sourceBytes, sizeBytes, tensors, ms }: QuantizeResult): string {
   const groups = new Map<string, Group>();
   for (const tensor of tensors) {
-    const kind = `${tensor.name.replace(/^blk\.\d+\./, "blk.*.")} ${tensor.from} ${tensor.to} ${tensor.shape}`;
+    const kind = `${withoutLayer(tensor.name)} ${tensor.from} ${tensor.to} ${tensor.shape}`;
     const group = groups.get(kind) ?? { count: 0, first: tensor, sourceBytes: 0, bytes: 0, errorSquares: 0 };
     group.count++;
     group.sourceBytes += tensor.sourceBytes;
@@ -132,7 +132,7 @@ function toText({ file, sourceBytes, sizeBytes, tensors, ms }: QuantizeResult): 
 function toRow({ count, first, sourceBytes, bytes, errorSquares }: Group): string[] {
   const { name, shape, from, to } = first;
   return [
-    JSON.stringify(count === 1 ? name : name.replace(/^blk\.\d+\./, "blk.*.")).slice(1, -1),
+    JSON.stringify(count === 1 ? name : withoutLayer(name)).slice(1, -1),
     `${count}`,
     shape.join(" × "),
     from,
@@ -141,6 +141,11 @@ function toRow({ count, first, sourceBytes, bytes, errorSquares }: Group): strin
     megabytes(bytes),
     from === to ? "" : `${(100 * Math.sqrt(errorSquares / count)).toPrecision(3)} %`,
   ];
+}
+
+/** The name that a tensor has in every layer. */
+function withoutLayer(name: string): string {
+  return name.replace(/^blk\.\d+\./, "blk.*.");
 }
 
 function megabytes(bytes: number): string {

@@ -13,7 +13,7 @@ import { type AbortedError, createError, type LutraError } from "../errors.js";
 import type { AttentionInfo, GenerateResult, MatmulInfo, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
-import { describeMatmul } from "./matmul-option.js";
+import { describeMatmul } from "./matmul/option.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
 export interface ResultOptions {

@@ -7,7 +7,7 @@ import { readOptions } from "../sampling/index.js";
 import type { LoadOptions, MatmulInfo } from "../types.js";
 import { type ResolvedSpeculation, resolveSpeculation } from "./speculation-option.js";
 import { type ResolvedAttention, resolveAttention } from "./attention/option.js";
-import { resolveMatmul } from "./matmul-option.js";
+import { resolveMatmul } from "./matmul/option.js";
 import { checkTechniques, techniqueNames } from "./techniques.js";
 
 const names = [

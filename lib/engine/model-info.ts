@@ -1,7 +1,7 @@
 /** The public description of a loaded model. */
 import type { Isa } from "../binding/index.js";
 import type { KvCacheType } from "../binding/native.js";
-import type { MatmulInfo, ModelInfo } from "../types.js";
+import type { ModelInfo } from "../types.js";
 import type { LoadedEngine } from "../worker/index.js";
 
 import type { AttentionOutcome } from "./attention/codebooks.js";
@@ -11,7 +11,6 @@ export interface InfoOptions {
   isa: Isa;
   kvCacheType: KvCacheType;
   attention: AttentionOutcome;
-  matmul: MatmulInfo;
   chatTemplate: string | undefined;
   loadMs: number;
 }
@@ -43,7 +42,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replica
     isa: options.isa,
     kvCacheType: options.kvCacheType,
     attention: Object.freeze(options.attention.info),
-    matmul: Object.freeze(options.matmul),
+    matmul: Object.freeze(loaded.matmul),
     fileBytes: info.fileBytes,
     loadMs: options.loadMs,
     hasChatTemplate: chatTemplate !== null,

@@ -6,7 +6,7 @@ import type { PromptInput } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
 import { summarizeComparison } from "./comparison-result.js";
 import { checkInteger, checkSignal } from "./load-options.js";
-import { describeMatmul } from "./matmul-option.js";
+import { describeMatmul } from "./matmul/option.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt } from "./request-options.js";
 

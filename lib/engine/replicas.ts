@@ -150,8 +150,8 @@ function loadedBy({ client }: Replica): LoadedEngine {
 /** Defaults that the first engine resolved hold for every other one. */
 function fixedBy(task: ReplicasOptions["task"], loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
   if (loaded === undefined) return {};
-  const { contextSize, maxSequences, pages } = loaded;
-  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
+  const { contextSize, maxSequences, pages, matmul } = loaded;
+  return { contextSize, maxSequences, matmul, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
 }
 
 /** The codebooks that the first engine has, made or given; or exact, as it is. */

@@ -16,7 +16,7 @@ import type { GenerateOptions, ModelInfo, SessionOptions } from "../types.js";
 import type { FromWorker } from "../worker/index.js";
 import type { RequestMessage } from "./client.js";
 import type { GenerateResultStream } from "./generate-result.js";
-import { isApproximate } from "./matmul-option.js";
+import { isApproximate } from "./matmul/option.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt, checkTokenIds, type PreparedRequest, resolveGenerateCall } from "./request-options.js";
 

@@ -11,7 +11,7 @@ import type { MatmulInfo } from "../types.js";
 import { createStepArrays } from "../scheduler/index.js";
 import { header } from "./control.js";
 import type { PlainError, PromptInput } from "./protocol.js";
-import { tablesOf } from "./weights.js";
+import { tablesOf } from "./matmul-forms.js";
 import { cutPrompt } from "./scoring.js";
 
 export interface ComparisonTask {

@@ -10,7 +10,7 @@ import { header } from "./control.js";
 import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
 import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
-import { layoutOf, tablesOf } from "./weights.js";
+import { planesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
@@ -43,7 +43,8 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles): LoadedEngine {
   const started = performance.now();
-  const { isa, threads, kvCacheType, matmul, control, port } = task;
+  const { isa, threads, kvCacheType, control, port } = task;
+  const matmul = task.model === 0 ? settleMatmul(binding, task) : task.matmul;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
@@ -51,7 +52,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   };
   const model =
     task.model === 0
-      ? binding.modelAcquire(task.path, threads, control, onProgress, layoutOf(matmul))
+      ? binding.modelAcquire(task.path, threads, control, onProgress, planesOf(matmul))
       : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
@@ -137,6 +138,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     scratchBytes,
     pages,
     pageBytes,
+    matmul,
     attention,
     loadMs: performance.now() - started,
   };

@@ -29,6 +29,7 @@ export interface EngineTask {
   /** 0: the default, or less when memory is short. */
   kvCacheTokens: number;
   kvCacheType: KvCacheType;
+  /** "auto" with the forms that were measured before. */
   matmul: MatmulInfo;
   /** Undefined: exact. */
   attention: AttentionPlan | undefined;
@@ -57,6 +58,7 @@ export interface LoadedEngine {
   pages: number;
   /** Bytes of a page, as it leaves the cache. */
   pageBytes: number;
+  matmul: MatmulInfo;
   /** Undefined: nothing but exact attention was asked for. */
   attention: AttentionState | undefined;
   loadMs: number;

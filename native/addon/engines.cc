@@ -9,15 +9,6 @@ namespace {
 
 constexpr int64_t kMaxRows = 65536;
 
-base::Isa isa_property(const Napi::Object& object) {
-  const Napi::Value value = object.Get("isa");
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  for (const base::Isa isa : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
-    if (name == base::isa_name(isa)) return isa;
-  }
-  throw WrongType{"isa: expected \"scalar\", \"avx2\", \"avx512\" or \"neon\""};
-}
-
 /// f16 unless the caller names a type.
 cache::KvType kv_type_property(const Napi::Object& object) {
   const Napi::Value value = object.Get("kvType");

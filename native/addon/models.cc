@@ -13,11 +13,9 @@ std::shared_ptr<const forward::LoadedModel> model_of(const Arguments& arguments)
   return models().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
 
-/// Whether weights become bit planes.
-bool wants_planes(const Arguments& arguments, size_t index) {
-  const std::string layout = arguments.optional_text(index, "layout", "panels");
-  if (layout != "panels" && layout != "planes") throw WrongType{"layout: expected \"panels\" or \"planes\""};
-  return layout == "planes";
+model::PlaneChoice plane_choice(const Arguments& arguments, size_t index) {
+  const std::vector<std::string> kinds = arguments.optional_texts(index, "planes");
+  return {.kinds = {kinds.begin(), kinds.end()}};
 }
 
 Napi::Value model_acquire(const Arguments& arguments) {
@@ -30,7 +28,7 @@ Napi::Value model_acquire(const Arguments& arguments) {
   bool callback_threw = false;
   model::LoadOptions options;
   options.threads = threads;
-  options.bit_planes = wants_planes(arguments, 4);
+  options.planes = plane_choice(arguments, 4);
   options.abort = reinterpret_cast<const std::atomic<int32_t>*>(control.data);
   if (!on_progress.IsEmpty()) {
     options.progress = [&](uint64_t done, uint64_t total) {

@@ -48,8 +48,8 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
                                                                   const model::LoadOptions& options) {
   auto file = gguf::File::open(path);
   if (!file.ok()) return file.status();
-  // Weights in bit planes are another copy than weights in panels.
-  const std::string key = file.value()->identity() + (options.bit_planes ? " in bit planes" : "");
+  std::string key = file.value()->identity();
+  for (const std::string& kind : options.planes.kinds) key += ", planes of " + kind;
   {
     std::unique_lock lock(mutex_);
     while (true) {

@@ -32,7 +32,7 @@ class ModelRegistry {
  public:
   static ModelRegistry& instance();
 
-  /// The one copy of the file at `path` (one more where it is asked for in bit planes too), loading it unless it is in
+  /// The one copy of the file at `path` (one for each choice of bit planes), loading it unless it is in
   /// memory. Concurrent calls for one file wait for the first; when that one fails or is aborted, the next takes over.
   base::Result<std::shared_ptr<const LoadedModel>> acquire(const std::string& path, const model::LoadOptions& options);
 

@@ -66,10 +66,10 @@ void HeaderWriter::add(std::string_view key, const Value& value) {
 }
 
 void HeaderWriter::add_unsigned(std::string_view key, uint32_t value) {
-  put_text(key);
-  put(static_cast<uint32_t>(ValueType::kU32));
-  put(value);
-  ++n_entries_;
+  Value entry{};
+  entry.type = ValueType::kU32;
+  entry.u = value;
+  add(key, entry);
 }
 
 std::vector<uint8_t> HeaderWriter::finish(std::vector<TensorInfo>* tensors, uint32_t alignment) {

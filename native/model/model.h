@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,16 @@ struct TensorReport {
   bool bit_planes;
 };
 
+/// Which weights become bit planes, for products by lookup, of those whose types have them.
+struct PlaneChoice {
+  std::set<std::string> kinds;  ///< "TYPE ROWSxCOLS", or "all"
+
+  bool takes(base::TensorType type, uint64_t rows, uint64_t k) const;
+};
+
 struct LoadOptions {
   int threads = 1;
-  bool bit_planes = false;  ///< weights of types that have them become bit planes, for products by lookup
+  PlaneChoice planes;
   const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
   std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };

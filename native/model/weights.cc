@@ -29,6 +29,16 @@ uint64_t rows_at_once(const quant::Matrix* matrix) {
   return matrix != nullptr && matrix->bit_planes ? quant::kGroupRows : kernels::kPanelRows;
 }
 
+}  // namespace
+
+bool PlaneChoice::takes(base::TensorType type, uint64_t rows, uint64_t k) const {
+  if (kinds.empty() || !quant::has_lut_tiles(type)) return false;
+  const std::string name = base::tensor_type_traits(type).name;
+  return kinds.contains("all") || kinds.contains(name + " " + std::to_string(rows) + "x" + std::to_string(k));
+}
+
+namespace {
+
 std::string shape_text(const gguf::TensorInfo& info) {
   std::string text = "[";
   for (uint32_t i = 0; i < info.n_dims; ++i) text += (i == 0 ? "" : ", ") + std::to_string(info.dims[i]);
@@ -104,7 +114,7 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
-  out.bit_planes = options_.bit_planes && quant::has_lut_tiles(type);
+  out.bit_planes = options_.planes.takes(type, rows, k);
   if (out.bit_planes) {
     model_.table_sets |= out.table_sets();
     model_.largest_tile_bytes = std::max(model_.largest_tile_bytes, quant::lut_tile_bytes(type, k));

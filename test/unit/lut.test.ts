@@ -16,7 +16,7 @@ const length = 12;
 const most = 6;
 const idsOf = (sequence: number): number[] => Array.from({ length }, (_, i) => (7 * i + 11 * sequence + 3) % 64);
 const { isa: best, available } = binding.cpu();
-const planes = { layout: "planes", maxPositions: 32 } as const;
+const planes = { planes: ["all"], maxPositions: 32 };
 
 /** Digests of all rows' logits of some sequences, fed in chunks one after the other. */
 function alone(path: string, chunk: number, options: SessionOptions, count = 2): string[] {
@@ -97,14 +97,16 @@ t.test("gate, up and down of different types, some without planes", (t) => {
   t.end();
 });
 
+const load = (path: string, planes?: string[]): number =>
+  binding.modelAcquire(path, 1, new Int32Array(1), undefined, planes);
+const kernelsOf = (handle: number): string[] => [
+  ...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel)),
+];
+
 t.test("which types are looked up", (t) => {
-  for (const type of Object.keys(tensorTypes) as TensorTypeName[]) {
-    const [, block] = tensorTypes[type];
-    if (block === 1 || type === "Q8_1") continue;
-    const handle = load(tinyModel({ ...raggedSizes(type), type }), "planes");
-    if (handle === null) continue;
-    const matrices = binding.modelTensors(handle);
-    t.same([...new Set(matrices.map(({ kernel }) => kernel))], [types.includes(type) ? "lut" : "dot"], type);
+  for (const type of [...types, "Q6_K", "Q8_0", "F16", "BF16", "F32"] as TensorTypeName[]) {
+    const handle = load(tinyModel({ ...raggedSizes(type), type }), ["all"]);
+    t.same(kernelsOf(handle), [types.includes(type) ? "lut" : "dot"], type);
     binding.modelRelease(handle);
   }
   t.end();
@@ -120,12 +122,11 @@ t.test("one row of activations with tables of several sets", (t) => {
 
 t.test("panels and planes of one file are two copies, each shared", (t) => {
   const path = tinyModel({ type: "Q4_0" });
-  const load = (layout?: "panels" | "planes") => binding.modelAcquire(path, 1, new Int32Array(1), undefined, layout);
-  const handles = [load(), load("panels"), load("planes"), load("planes")];
-  const kernels = handles.map((handle) => [...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel))]);
+  const handles = [load(path), load(path, []), load(path, ["all"]), load(path, ["all"])];
+  const kernels = handles.map(kernelsOf);
   t.same(kernels, [["dot"], ["dot"], ["lut"], ["lut"]]);
   for (const handle of handles) binding.modelRelease(handle);
-  t.throws(() => load("tiles" as "planes"), { name: "TypeError", message: /layout: expected/ });
+  t.throws(() => load(path, "all" as never), { name: "TypeError", message: /planes: expected/ });
   t.end();
 });
 
@@ -143,8 +144,9 @@ t.test("the option", async (t) => {
     t.same(approximations, timings.approximations);
     return { info: model.info.matmul, tokens, logprobs, approximations };
   };
-  const dot = await answer("auto");
+  const dot = await answer("dot");
   t.same(dot.info, { type: "dot" });
+  t.same(await answer("auto"), { ...dot, info: { type: "auto", forms: [] } }, "nothing here is worth measuring");
   const exact = await answer("lut");
   t.same(exact, { ...dot, info: { type: "lut", tables: "exact" } });
   t.same((await answer({ type: "lut", tables: "int8" })).info, { type: "lut", tables: "int8" });

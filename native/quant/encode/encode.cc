@@ -52,6 +52,7 @@ const Encoder* encoder_of(TensorType type) {
 }
 
 void encode_elements(TensorType type, const float* values, uint64_t k, uint8_t* out) {
+  if (k == 0) return;  // `values` may be null then, which memcpy may not be given
   if (type == TensorType::F32) {
     std::memcpy(out, values, k * sizeof(float));
     return;

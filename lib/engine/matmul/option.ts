@@ -1,17 +1,15 @@
-/**
- * The load option `matmul`: checked, with its defaults, and how results name what it approximates. "auto" is decided here,
- * before anything is loaded; a measurement of the forms on the model's own shapes would take its place.
- */
-import { createError, invalidOption } from "../errors.js";
-import { nearestName, readKeys, readProperty } from "../sampling/index.js";
-import type { LutOptions, MatmulInfo } from "../types.js";
+/** The load option `matmul`: checked, with its defaults, and how results name what it approximates. */
+import { createError, invalidOption } from "../../errors.js";
+import { nearestName, readKeys, readProperty } from "../../sampling/index.js";
+import type { LutOptions, MatmulInfo } from "../../types.js";
 
 const fields = ["type", "tables"] as const satisfies readonly (keyof LutOptions)[];
 const expected = '"auto", "dot", "lut" or { type: "lut", tables }';
 
 /** @throws InvalidOptionError */
 export function resolveMatmul(value: unknown): MatmulInfo {
-  if (value === undefined || value === "auto" || value === "dot") return { type: "dot" };
+  if (value === undefined || value === "auto") return { type: "auto", forms: [] };
+  if (value === "dot") return { type: "dot" };
   const given = value === "lut" ? { type: "lut" } : value;
   if (typeof given !== "object" || given === null || Array.isArray(given))
     throw invalidOption("matmul", expected, value);
@@ -32,6 +30,16 @@ export function resolveMatmul(value: unknown): MatmulInfo {
 /** Whether results differ from those of multiply-adds. */
 export function isApproximate(matmul: MatmulInfo): boolean {
   return matmul.type === "lut" && matmul.tables === "int8";
+}
+
+/** `lut int8`; undefined where products are multiply-adds. */
+export function nameMatmul(matmul: MatmulInfo): string | undefined {
+  if (matmul.type === "lut") return `lut ${matmul.tables}`;
+  if (matmul.type === "dot") return undefined;
+  const kinds = matmul.forms.filter(({ kernel }) => kernel === "lut");
+  return kinds.length === 0
+    ? undefined
+    : `lut of ${kinds.map(({ type, rows, cols }) => `${type} ${rows}x${cols}`).join(", ")}`;
 }
 
 /** `approximations` of a result. */
