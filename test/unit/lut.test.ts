@@ -99,9 +99,7 @@ t.test("gate, up and down of different types, some without planes", (t) => {
 
 const load = (path: string, planes?: string[]): number =>
   binding.modelAcquire(path, 1, new Int32Array(1), undefined, planes);
-const kernelsOf = (handle: number): string[] => [
-  ...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel)),
-];
+const kernelsOf = (handle: number): string[] => [...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel))];
 
 t.test("which types are looked up", (t) => {
   for (const type of [...types, "Q6_K", "Q8_0", "F16", "BF16", "F32"] as TensorTypeName[]) {

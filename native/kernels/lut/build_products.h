@@ -70,8 +70,8 @@ struct HalfCodes {
   }
 };
 
-/// For each code of half a block: 256 high + low, what an entry grows by with v, in units of 2^-15, and what entries get
-/// besides.
+/// For each code of half a block: 256 high + low, what an entry grows by with v, in units of 2^-15, and what entries
+/// get besides.
 struct Steps {
   int16_t high[16], low[16], offset[16];
 
