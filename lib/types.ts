@@ -19,7 +19,7 @@ export interface LoadOptions {
   /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
   kvCacheType?: KvCacheType;
   /**
-   * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of the types that have bit planes), which by
+   * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of types of 2 to 5 bits), which by
    * default gives the same bits. "auto" (default) takes for weights of each type and shape what is faster on this machine: the
    * first load of a model measures it, some 100 ms a shape, and the cache folder keeps it.
    */
@@ -46,7 +46,7 @@ export interface LoadOptions {
   signal?: AbortSignal;
 }
 
-/** Products by table lookup: LUT-GEMM's idea in T-MAC's bit-plane form. */
+/** Products by table lookup: LUT-GEMM's idea in T-MAC's bit-plane form, and by codebook. */
 export interface LutOptions {
   type: "lut";
   /** "exact" (default) gives the bits of "dot"; "int8" rounds tables to 8 bits, an approximation that results name. */

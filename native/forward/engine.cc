@@ -279,7 +279,9 @@ void Engine::run_step(uint32_t layer, size_t index) {
   const std::vector<model::BoundStep>& steps = model_->layers[layer].steps;
   const model::BoundStep& step = steps[index];
   switch (step.op) {
-    case Op::kNorm: norm(step.norm_a, index + 1 < steps.size() ? input_tables(steps[index + 1]) : 0); return profile_.lap(Stage::kNorm);
+    case Op::kNorm:
+      norm(step.norm_a, index + 1 < steps.size() ? input_tables(steps[index + 1]) : 0);
+      return profile_.lap(Stage::kNorm);
     case Op::kQkv: {
       const quant::Product products[] = {
           {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};

@@ -16,9 +16,9 @@
 // Types whose codes are indices of a codebook have no planes: there a unit is 512 bytes, where byte 32m + r holds the
 // codes of row r at k = m (low nibble) and k = m + 16 (high), and a table is of one k: its products with the codebook.
 //
-// Tables of subset sums. kExact: T = Σ of a subset of four c, |T| ≤ 4 · 32639 = 130556 < 2^17, as three digits to base 64:
-// T = t0 + 64 t1 + 4096 t2, 0 ≤ t0, t1 ≤ 63, −32 ≤ t2 ≤ 31. Four entries (half a unit) add up within a byte: 4 · 63 =
-// 252, 4 · −32 = −128, 4 · 31 = 124. So a half costs 12 lookups and 9 byte sums a plane, and sums are those of the
+// Tables of subset sums. kExact: T = Σ of a subset of four c, |T| ≤ 4 · 32639 = 130556 < 2^17, as three digits to base
+// 64: T = t0 + 64 t1 + 4096 t2, 0 ≤ t0, t1 ≤ 63, −32 ≤ t2 ≤ 31. Four entries (half a unit) add up within a byte: 4 · 63
+// = 252, 4 · −32 = −128, 4 · 31 = 124. So a half costs 12 lookups and 9 byte sums a plane, and sums are those of the
 // multiply-adds, bit for bit; so are the floats, whose operations and order are the same.
 // kInt8: x = q − centre, q = round-half-even(float(T) · (254 / reach)), reach = the largest Σ|c| of the half block's
 // groups (at least 1), centre = (least q + largest q + 1) >> 1: q's differ by at most 255, so −128 ≤ x ≤ 127. An entry
@@ -29,8 +29,9 @@
 // Tables of products, T = v·c for the 16 values v of a codebook, |v| ≤ 127. A unit's entries are [half][digit][k % 16]
 // [code], all unsigned. kExact: T + 2^22 as three digits to base 256, |T| ≤ 127 · 32639 < 2^22; the sums of a unit lack
 // 32 · 2^22 = 2^27, and a digit's are at most 32 · 255 = 8160.
-// kInt8: as above, with reach = (largest v − least v) · the largest |c| of the half block, and the entry x + 128: 16
-// of them add up to at most 4080; what is too much stands in bias.
+// kInt8: as above, with reach = (largest v − least v) · the largest |c| of the half block or, if that is 0, 1;
+// q = ⌊v·step / 2^15 + 1/2⌋, step = round-half-even(c · (254 / reach · 2^15)); and the entry x + 128. 16 of them add up
+// to at most 4080; what is too much stands in bias.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +52,8 @@ constexpr uint32_t kLutEntries = 16;
 enum class LutTables : uint8_t { kExact, kInt8 };
 constexpr uint64_t kLutTableKinds = 2;
 
-/// What the tables of an activation row hold: subset sums for bit planes, or products with a codebook of panel_layout.h.
+/// What the tables of an activation row hold: subset sums for bit planes, or products with a codebook of
+/// panel_layout.h.
 enum class LutSet : uint8_t { kSubsetSums, kIq4Products, kE2M1Products };
 constexpr uint64_t kLutSets = 3;
 /// Several sets: bit 1 << set.

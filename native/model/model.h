@@ -70,8 +70,8 @@ class Model {
   std::vector<std::string> warnings;
   std::vector<TensorReport> report;
   uint64_t file_bytes = 0;
-  uint64_t largest_tile_bytes = 0;   ///< of matrices whose products are looked up; 0: there is none
-  kernels::LutSets table_sets = 0;   ///< that their products ask for
+  uint64_t largest_tile_bytes = 0;  ///< of matrices whose products are looked up; 0: there is none
+  kernels::LutSets table_sets = 0;  ///< that their products ask for
   uint64_t weight_bytes() const { return arena_.size_bytes(); }
 
  private:

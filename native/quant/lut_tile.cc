@@ -22,7 +22,9 @@ using kernels::PanelShape;
 
 constexpr uint32_t kMaxSuperBlock = 1680;
 
-constexpr kernels::LutSets bit_of(LutSet set) { return static_cast<kernels::LutSets>(1u << static_cast<uint32_t>(set)); }
+constexpr kernels::LutSets bit_of(LutSet set) {
+  return static_cast<kernels::LutSets>(1u << static_cast<uint32_t>(set));
+}
 
 // A super-block's shape, and whether its codes stay whole.
 struct Layout {
@@ -256,7 +258,7 @@ void unpack_lut_panels(TensorType type, const uint8_t* tile, uint32_t begin, uin
   for (uint64_t b = 0; b < k / shape.elements; ++b) {
     for (uint32_t panel = begin; panel < end; ++panel) {
       BlockPlace{layout, panel}.to_panel(tile + b * kLutPanels * shape.bytes,
-                                        panels + (panel - begin) * bytes + b * shape.bytes);
+                                         panels + (panel - begin) * bytes + b * shape.bytes);
     }
   }
 }

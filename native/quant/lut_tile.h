@@ -1,5 +1,6 @@
 // Tiles of 32 rows whose codes lie as bit planes, or whole where they are indices of a codebook, for products by table
-// lookup (kernels/lut_kernels.h): the bytes of four panels, in another order. Packed from GGUF blocks, and turned back into panels for products of many columns.
+// lookup (kernels/lut_kernels.h): the bytes of four panels, in another order. Packed from GGUF blocks, and turned back
+// into panels for products of many columns.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,9 @@ import type { ModelOptions } from "../support/gguf-model.js";
 import { tinyModel } from "../support/models.js";
 import { NativeSession, type SessionOptions } from "../support/native-session.js";
 
-const types = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "TQ1_0", "TQ2_0"] as TensorTypeName[];
+const planar = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "TQ1_0", "TQ2_0"] as TensorTypeName[];
+const codebooks = ["IQ4_NL", "IQ4_XS", "MXFP4"] as TensorTypeName[];
+const types = [...planar, ...codebooks];
 const length = 12;
 const most = 6;
 const idsOf = (sequence: number): number[] => Array.from({ length }, (_, i) => (7 * i + 11 * sequence + 3) % 64);
@@ -95,14 +97,34 @@ t.test("gate, up and down of different types, some without planes", (t) => {
   t.end();
 });
 
+const load = (path: string, planes?: string[]): number =>
+  binding.modelAcquire(path, 1, new Int32Array(1), undefined, planes);
+const kernelsOf = (handle: number): string[] => [...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel))];
+
+t.test("which types are looked up", (t) => {
+  for (const type of [...types, "Q6_K", "Q8_0", "F16", "BF16", "F32"] as TensorTypeName[]) {
+    const handle = load(tinyModel({ ...raggedSizes(type), type }), ["all"]);
+    t.same(kernelsOf(handle), [types.includes(type) ? "lut" : "dot"], type);
+    binding.modelRelease(handle);
+  }
+  t.end();
+});
+
+t.test("one row of activations with tables of several sets", (t) => {
+  const byName: Record<string, TensorTypeName> = { attn_q: "IQ4_XS", attn_k: "Q4_K", attn_v: "MXFP4" };
+  const more: Record<string, TensorTypeName> = { ffn_gate: "IQ4_NL", ffn_up: "Q5_0", ffn_down: "MXFP4" };
+  const type = (name: string): TensorTypeName => ({ ...byName, ...more })[name.split(".")[2] ?? ""] ?? "IQ4_NL";
+  checkPath(tinyModel({ nHeads: 4, nKvHeads: 1, headDim: 64, dim: 256, hiddenDim: 288, type }));
+  t.end();
+});
+
 t.test("panels and planes of one file are two copies, each shared", (t) => {
   const path = tinyModel({ type: "Q4_0" });
-  const load = (planes?: string[]) => binding.modelAcquire(path, 1, new Int32Array(1), undefined, planes);
-  const handles = [load(), load([]), load(["all"]), load(["all"])];
-  const kernels = handles.map((handle) => [...new Set(binding.modelTensors(handle).map(({ kernel }) => kernel))]);
+  const handles = [load(path), load(path, []), load(path, ["all"]), load(path, ["all"])];
+  const kernels = handles.map(kernelsOf);
   t.same(kernels, [["dot"], ["dot"], ["lut"], ["lut"]]);
   for (const handle of handles) binding.modelRelease(handle);
-  t.throws(() => load("all" as never), { name: "TypeError", message: /planes: expected/ });
+  t.throws(() => load(path, "all" as never), { name: "TypeError", message: /planes: expected/ });
   t.end();
 });
 

@@ -44,5 +44,5 @@ export function nameMatmul(matmul: MatmulInfo): string | undefined {
 
 /** `approximations` of a result. */
 export function describeMatmul(matmul: MatmulInfo): string[] {
-  return isApproximate(matmul) ? ["lut int8: products of bit planes looked up in tables rounded to 8 bits"] : [];
+  return isApproximate(matmul) ? ["lut int8: products looked up in tables rounded to 8 bits"] : [];
 }

@@ -7,7 +7,8 @@
 namespace lutra::kernels::avx2 {
 
 void fill_lut_exact(KernelTable& table) noexcept {
-  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kExact)] = lut::build_exact;
+  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kExact)] =
+      lut::build_exact;
   lut::fill_tables<LutLanes, LutTables::kExact>(table.lut);
 }
 

@@ -1,7 +1,7 @@
 // Products with codebooks, by exact and by 8-bit tables. Scalar twin: scalar/lut_products.cc, equal bit for bit; exact
 // tables give the bits of the multiply-adds.
-#include "kernels/avx2/avx2.h"
 #include "kernels/avx2/lut_products.h"
+#include "kernels/avx2/avx2.h"
 #include "kernels/lut/build_products.h"
 #include "kernels/lut/sweep.h"
 

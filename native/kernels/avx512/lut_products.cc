@@ -1,7 +1,7 @@
 // Products with codebooks, by exact and by 8-bit tables. Scalar twin: scalar/lut_products.cc, equal bit for bit; exact
 // tables give the bits of the multiply-adds. Needs AVX-512 VBMI.
-#include "kernels/avx512/avx512.h"
 #include "kernels/avx512/lut_products.h"
+#include "kernels/avx512/avx512.h"
 #include "kernels/lut/build_products.h"
 #include "kernels/lut/sweep.h"
 

@@ -10,6 +10,8 @@
 namespace lutra::kernels::lut {
 namespace {
 
+typedef int16_t Products __attribute__((vector_size(32)));
+
 template <Codes kCodes>
 struct Codebook {
   static constexpr const int8_t* kValues = code_values(kCodes);
@@ -23,60 +25,89 @@ struct Codebook {
     for (int i = 0; i < 16; ++i) sum += kValues[i];
     return sum;
   }
-  static void load(Sums& values) {
+  static void load(Products& values) {
     for (int i = 0; i < 16; ++i) values[i] = kValues[i];
   }
 };
 
-/// Code i of half a block at `high`.
-inline int32_t code_at(const int8_t* high, int i) { return 256 * high[i] + high[32 + i]; }
+inline void store_bytes(const Products& values, uint8_t* out) {
+  const Entries bytes = __builtin_convertvector(values & 255, Entries);
+  std::memcpy(out, &bytes, sizeof bytes);
+}
 
+/// v·(256 high + low) + 2^22 = v·low mod 256 + 256 · (v·high + ⌊v·low / 256⌋ + 2^14), |v·high| + 64 ≤ 127² + 64 < 2^14.
 template <Codes kCodes>
 inline void build_exact_products(const LutBuildArgs& args) noexcept {
-  Sums values;
+  static_assert(kLutProductOffset == 1 << 22);
+  Products values;
   Codebook<kCodes>::load(values);
   uint8_t* out = args.entries;
   for (uint32_t k = 0; k < args.k; k += 16, out += 16 * lut_group_bytes(LutTables::kExact)) {
     const int8_t* high = args.planes + k / 32 * 64 + k % 32;
     for (int i = 0; i < 16; ++i) {
-      const Sums products = values * code_at(high, i) + kLutProductOffset;
+      const Products low = values * static_cast<int16_t>(high[32 + i]);
+      const Products upper = values * static_cast<int16_t>(high[i]) + (low >> 8) + static_cast<int16_t>(1 << 14);
       uint8_t* digits = out + static_cast<uint32_t>(i) * kLutEntries;
-      store_entries(products, digits);
-      store_entries(products >> 8, digits + 16 * kLutEntries);
-      store_entries(products >> 16, digits + 32 * kLutEntries);
+      store_bytes(low, digits);
+      store_bytes(upper, digits + 16 * kLutEntries);
+      store_bytes(upper >> 8, digits + 32 * kLutEntries);
     }
   }
 }
+
+/// Codes of half a block, and what is known of them.
+struct HalfCodes {
+  int32_t codes[16];
+  int32_t largest = 0, total = 0;
+
+  explicit HalfCodes(const int8_t* high) {
+    for (int i = 0; i < 16; ++i) codes[i] = 256 * high[i] + high[32 + i];
+    for (int i = 0; i < 16; ++i) {
+      const int32_t size = codes[i] < 0 ? -codes[i] : codes[i];
+      largest = size > largest ? size : largest;
+      total += codes[i];
+    }
+  }
+};
+
+/// For each code of half a block: 256 high + low, what an entry grows by with v, in units of 2^-15, and what entries
+/// get besides.
+struct Steps {
+  int16_t high[16], low[16], offset[16];
+
+  /// Values reach from `least` to `largest`: one of them gives the least entry, the other the largest.
+  Steps(const HalfCodes& half, float factor, int32_t least, int32_t largest) {
+    for (int i = 0; i < 16; ++i) {
+      const int32_t step = rounded(static_cast<float>(half.codes[i]) * (factor * 32768.0f));
+      high[i] = static_cast<int16_t>(step >> 8);
+      low[i] = static_cast<int16_t>(step & 255);
+      const int32_t ends = ((least * step + (1 << 14)) >> 15) + ((largest * step + (1 << 14)) >> 15);
+      offset[i] = static_cast<int16_t>(128 - ((ends + 1) >> 1));
+    }
+  }
+};
 
 template <Codes kCodes>
 inline void build_int8_products_half(const int8_t* high, float d, uint8_t* entries, float& table_d, int32_t& bias) {
   using Book = Codebook<kCodes>;
   constexpr int32_t kLeast = Book::extreme(-1), kLargest = Book::extreme(1), kTotal = Book::total();
-  Sums values;
-  Book::load(values);
-  int32_t largest_code = 0, codes = 0;
-  for (int i = 0; i < 16; ++i) {
-    const int32_t c = code_at(high, i), size = c < 0 ? -c : c;
-    largest_code = size > largest_code ? size : largest_code;
-    codes += c;
-  }
-  const int32_t reach = largest_code == 0 ? 1 : (kLargest - kLeast) * largest_code;
+  const HalfCodes half(high);
+  const int32_t reach = half.largest == 0 ? 1 : (kLargest - kLeast) * half.largest;
   const float factor = 254.0f / static_cast<float>(reach);
-  Sums totals = {};
+  const Steps steps(half, factor, kLeast, kLargest);
+  Products values, totals = {};
+  Book::load(values);
   for (int i = 0; i < 16; ++i, entries += kLutEntries) {
-    const int32_t c = code_at(high, i);
-    const SumFloats shifted = __builtin_convertvector(values * c, SumFloats) * factor + kRounder;
-    // One of them is the least, the other the largest.
-    const int32_t first = rounded(static_cast<float>(kLeast * c) * factor);
-    const int32_t second = rounded(static_cast<float>(kLargest * c) * factor);
-    const Sums x = (Sums)shifted - (kRounderBits + ((first + second + 1) >> 1) - 128);  // same bytes
-    store_entries(x, entries);
+    // ⌊v·step / 2^8⌋, |v·step| < 2^23, then ⌊(that + 2^6) / 2^7⌋: the nearest to v·step / 2^15.
+    const Products grown = values * steps.high[i] + ((values * steps.low[i]) >> 8);
+    const Products x = ((grown + 64) >> 7) + steps.offset[i];
+    store_bytes(x, entries);
     totals += x;
   }
   int32_t total = 0;
   for (int v = 0; v < 16; ++v) total += totals[v];
   // Products are kTotal / 16 times c on average, entries Σx / 16; in quarters.
-  bias = rounded(static_cast<float>(codes) * (factor * (static_cast<float>(kTotal) * 0.25f)) -
+  bias = rounded(static_cast<float>(half.total) * (factor * (static_cast<float>(kTotal) * 0.25f)) -
                  static_cast<float>(total) * 0.25f);
   table_d = d * (static_cast<float>(reach) / 1016.0f);
 }

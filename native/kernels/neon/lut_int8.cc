@@ -7,7 +7,8 @@
 namespace lutra::kernels::neon {
 
 void fill_lut_int8(KernelTable& table) noexcept {
-  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kInt8)] = lut::build_int8;
+  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kInt8)] =
+      lut::build_int8;
   lut::fill_tables<LutLanes, LutTables::kInt8>(table.lut);
 }
 

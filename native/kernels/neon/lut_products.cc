@@ -1,8 +1,8 @@
 // Products with codebooks, by exact and by 8-bit tables. Scalar twin: scalar/lut_products.cc, equal bit for bit; exact
 // tables give the bits of the multiply-adds.
+#include "kernels/neon/lut_products.h"
 #include "kernels/lut/build_products.h"
 #include "kernels/lut/sweep.h"
-#include "kernels/neon/lut_products.h"
 #include "kernels/neon/neon.h"
 
 namespace lutra::kernels::neon {

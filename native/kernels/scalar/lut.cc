@@ -162,8 +162,10 @@ void fill(LutKernels& lut) noexcept {
 }  // namespace
 
 void fill_lut(KernelTable& table) noexcept {
-  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kExact)] = lut::build_exact;
-  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kInt8)] = lut::build_int8;
+  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kExact)] =
+      lut::build_exact;
+  table.lut.build[static_cast<uint32_t>(LutSet::kSubsetSums)][static_cast<uint32_t>(LutTables::kInt8)] =
+      lut::build_int8;
   fill<LutTables::kExact>(table.lut);
   fill<LutTables::kInt8>(table.lut);
 }
