@@ -42,6 +42,8 @@ export type {
   GenerateOptions,
   GenerateResult,
   LoadOptions,
+  LutOptions,
+  MatmulInfo,
   MemoryEstimate,
   ModelInfo,
   ModelMetrics,

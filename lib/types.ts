@@ -18,8 +18,12 @@ export interface LoadOptions {
   kvCacheTokens?: number;
   /** How keys and values are kept: q8_0 takes 53 % of the bytes of f16, and rounds to 8 bits. */
   kvCacheType?: KvCacheType;
-  /** How weights are multiplied. */
-  matmul?: "auto" | "dot";
+  /**
+   * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of types of 2 to 5 bits), which by
+   * default gives the same bits. "auto" (default) takes for weights of each type and shape what is faster on this machine: the
+   * first load of a model measures it, some 100 ms a shape, and the cache folder keeps it.
+   */
+  matmul?: "auto" | "dot" | "lut" | LutOptions;
   /**
    * "exact" (default), or look-ups in place of most dot products of long contexts: an approximation that results name.
    * "nomad" is its defaults.
@@ -40,6 +44,34 @@ export interface LoadOptions {
   /** Never touch the network. */
   offline?: boolean;
   signal?: AbortSignal;
+}
+
+/** Products by table lookup: LUT-GEMM's idea in T-MAC's bit-plane form, and by codebook. */
+export interface LutOptions {
+  type: "lut";
+  /** "exact" (default) gives the bits of "dot"; "int8" rounds tables to 8 bits, an approximation that results name. */
+  tables?: "exact" | "int8";
+}
+
+/** How a model multiplies. */
+export type MatmulInfo = { type: "dot" } | Required<LutOptions> | { type: "auto"; forms: MatmulForm[] };
+
+/** How "auto" multiplies by the weights of one type and shape, and what both ways were measured to take. */
+export interface MatmulForm {
+  /** As GGUF names it. */
+  type: string;
+  rows: number;
+  cols: number;
+  kernel: "dot" | "lut";
+  times: MatmulTimes[];
+}
+
+/** Of one product, in microseconds, with weights from memory. */
+export interface MatmulTimes {
+  /** Rows of the step. */
+  columns: number;
+  dotUs: number;
+  lutUs: number;
 }
 
 /**
@@ -377,6 +409,7 @@ export interface ModelInfo {
   isa: Isa;
   kvCacheType: KvCacheType;
   attention: AttentionInfo;
+  matmul: MatmulInfo;
   fileBytes: number;
   loadMs: number;
   hasChatTemplate: boolean;

@@ -21,6 +21,8 @@ export interface BenchRow {
   share_of_ceiling: number | null;
   /** How Lutra attended, where that was not exact: `nomad refine d2`. */
   attention?: string;
+  /** How Lutra multiplied, where that was not by multiply-adds alone: `lut exact`, `lut of Q2_K 576x1536`. */
+  matmul?: string;
   /** Only where it was asked for. */
   profile?: BenchProfile;
 }

@@ -5,11 +5,14 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 5;
+export const abiVersion = 6;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
 export type KvCacheType = "f16" | "q8_0";
+
+/** Tables that products look up in: exact ones give the bits of multiply-adds, those of 8 bits are an approximation. */
+export type LutTables = "exact" | "int8";
 
 /** How the hidden states of a text become one vector: their mean, the first token's, or the last one's. */
 export type Pooling = "mean" | "cls" | "last";
@@ -153,6 +156,17 @@ export interface NativeBinding {
   inspectFile(path: string): NativeFile;
   /** Bytes per second of a read-only stream over `megabytes`, with `threads`. */
   measureReadCeiling(megabytes: number, threads: number): number;
+  /**
+   * Seconds of a product with a rows × cols matrix by multiply-adds and by exact tables, for each of `columns` (1..4):
+   * [dot, lut] of each in turn. Blocks, up to some 200 ms a column. Empty for types without tables.
+   */
+  probeProducts(
+    type: string,
+    rows: number,
+    cols: number,
+    columns: Int32Array,
+    engine: { isa: Isa; threads: number },
+  ): Float64Array;
 
   /** Vocabulary only: works on a GGUF without weights. */
   tokenizerAcquire(path: string): number;
@@ -165,13 +179,16 @@ export interface NativeBinding {
 
   /**
    * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
-   * `onProgress(done, total)` is called on this thread between tensors, in bytes.
+   * `onProgress(done, total)` is called on this thread between tensors, in bytes. `planes` names kinds of weights, as
+   * "TYPE ROWSxCOLS" or "all", that become bit planes where their type has them: products with them are looked up. Every
+   * choice is another copy.
    */
   modelAcquire(
     path: string,
     threads: number,
     control: Int32Array,
     onProgress?: (done: number, total: number) => void,
+    planes?: string[],
   ): number;
   /** Another handle of the same weights, which belongs to the calling thread; no file is opened. */
   modelShare(handle: number): number;
@@ -198,6 +215,7 @@ export interface NativeBinding {
       isa: Isa;
       kvType?: KvCacheType;
       attention?: NativeAttention;
+      tables?: LutTables; // of weights in planes; default: exact
     },
   ): number;
   engineRelease(handle: number): void;

@@ -2,19 +2,22 @@
 import type { Command } from "commander";
 import type { NativeFile } from "../binding/index.js";
 import { describeValue, toLutraError } from "../errors.js";
-import type { MemoryEstimate } from "../types.js";
+import type { MatmulForm, MatmulInfo, MemoryEstimate } from "../types.js";
 import { findModel, openModel } from "./input.js";
-import { addCompute, addContext, type ModelFlags, option } from "./options.js";
+import { describeForms } from "./matmul-forms.js";
+import { addCompute, addContext, type ModelFlags, option, techniqueOptions } from "./options.js";
 import { note, print, printJson, runCommand } from "./terminal.js";
 
 interface InspectFlags extends ModelFlags {
   ctxSize?: number;
   load: boolean;
+  matmul?: string;
 }
 
 interface Loaded {
   memory: MemoryEstimate;
   contextSize: number;
+  matmul: MatmulInfo;
   kernels: Map<string, string>;
 }
 
@@ -23,7 +26,8 @@ export function registerInspect(program: Command): void {
     .command("inspect")
     .description("what a model file holds: metadata, tensors, memory estimate, the kernel path of each tensor")
     .argument("[model]", "the same as -m")
-    .addOption(option("--no-load", "read the header only: no memory estimate, no kernel paths"));
+    .addOption(option("--no-load", "read the header only: no memory estimate, no kernel paths"))
+    .addOption(option("--matmul <kind>", "matrix products: auto, dot or lut"));
   addContext(addCompute(command)).action((model: string | undefined, flags: InspectFlags) =>
     runCommand((signal) => inspect({ ...flags, model: model ?? flags.model }, signal)),
   );
@@ -49,14 +53,15 @@ async function inspect(flags: InspectFlags, signal: AbortSignal): Promise<void> 
 }
 
 async function load(path: string, flags: InspectFlags, signal: AbortSignal): Promise<Loaded> {
-  const { binding } = await import("../binding/index.js");
-  await using model = await openModel({ ...flags, model: path }, { contextSize: flags.ctxSize || undefined }, signal);
-  const { threads, contextSize } = model.info;
+  const [{ binding }, { planesOf }] = await Promise.all([import("../binding/index.js"), import("../engine/index.js")]);
+  const options = { contextSize: flags.ctxSize || undefined, ...techniqueOptions({ matmul: flags.matmul }) };
+  await using model = await openModel({ ...flags, model: path }, options, signal);
+  const { threads, contextSize, matmul } = model.info;
   // Shares the copy that is in memory already.
-  const handle = binding.modelAcquire(path, threads, new Int32Array(1));
+  const handle = binding.modelAcquire(path, threads, new Int32Array(1), undefined, planesOf(matmul));
   try {
     const kernels = new Map(binding.modelTensors(handle).map((tensor) => [tensor.name, tensor.kernel]));
-    return { memory: model.estimate(), contextSize, kernels };
+    return { memory: model.estimate(), contextSize, matmul, kernels };
   } finally {
     binding.modelRelease(handle);
   }
@@ -81,6 +86,7 @@ function toDocument(file: NativeFile, loaded: Loaded | undefined, reason: string
     })),
     loadable: loaded !== undefined ? true : reason === undefined ? null : false,
     ...(reason !== undefined && { reason }),
+    matmul: loaded && matmulDocument(loaded.matmul),
     memory: memory && {
       context_size: loaded?.contextSize,
       weights_bytes: memory.weightsBytes,
@@ -89,6 +95,13 @@ function toDocument(file: NativeFile, loaded: Loaded | undefined, reason: string
       total_bytes: memory.totalBytes,
     },
   };
+}
+
+function matmulDocument(matmul: MatmulInfo) {
+  if (matmul.type !== "auto") return matmul;
+  const times = (form: MatmulForm) =>
+    form.times.map(({ columns, dotUs, lutUs }) => ({ columns, dot_us: dotUs, lut_us: lutUs }));
+  return { type: matmul.type, forms: matmul.forms.map((form) => ({ ...form, times: times(form) })) };
 }
 
 function toText(file: NativeFile, loaded: Loaded | undefined): string {
@@ -101,6 +114,7 @@ function toText(file: NativeFile, loaded: Loaded | undefined): string {
       `memory    ${mb(totalBytes)}: weights ${mb(weightsBytes)}, K/V of ${loaded.contextSize} positions ${mb(kvBytes)}, scratch ${mb(scratchBytes)}`,
     );
   }
+  if (loaded) lines.push(...describeForms(loaded.matmul));
   lines.push("", "metadata");
   for (const [key, value] of Object.entries(file.metadata)) {
     const shown = typeof value === "object" ? `${value.type}[${value.length}]` : describeValue(value);

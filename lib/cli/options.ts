@@ -84,7 +84,7 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
       option("--attention <kind>", "attention: exact, nomad, nomad:pure or nomad:refine,epsilon=0.02,dSub=4,…"),
     )
     .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
-    .addOption(option("--matmul <kind>", "matrix products: auto or dot"))
+    .addOption(option("--matmul <kind>", "matrix products: auto, dot, lut or lut:tables=int8"))
     .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
     .addOption(
       option(
@@ -100,21 +100,21 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
 export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
   const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
-    attention: attentionOption(attention),
+    attention: techniqueOption(attention, "mode"),
     ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
-    matmul,
+    matmul: techniqueOption(matmul, "tables"),
     kvCacheType: kvType,
     speculation: speculationOption(flags),
   } as Partial<LoadOptions>;
 }
 
-/** `nomad:pure,tail=true`: a mode, and any other option of the library by its name. */
-function attentionOption(given: string | undefined): unknown {
+/** `nomad:pure,tail=true`: a value for `bare`, and any other option of the library by its name. */
+function techniqueOption(given: string | undefined, bare: string): unknown {
   const [type, parts] = [given?.split(":", 1)[0], given?.slice(given.indexOf(":") + 1).split(",")];
   if (given === undefined || type === given) return given;
   const options = (parts ?? []).map((part) => {
     const at = part.indexOf("=");
-    return at < 0 ? ["mode", part] : [part.slice(0, at), parseValue(part.slice(at + 1))];
+    return at < 0 ? [bare, part] : [part.slice(0, at), parseValue(part.slice(at + 1))];
   });
   return Object.fromEntries([["type", type], ...options]) as unknown;
 }

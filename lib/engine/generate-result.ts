@@ -10,9 +10,10 @@
  * - Whoever only iterates gets the error from the iterator: the same error is not reported as an unhandled rejection.
  */
 import { type AbortedError, createError, type LutraError } from "../errors.js";
-import type { AttentionInfo, GenerateResult, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
+import type { AttentionInfo, GenerateResult, MatmulInfo, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
+import { describeMatmul } from "./matmul/option.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
 export interface ResultOptions {
@@ -22,6 +23,7 @@ export interface ResultOptions {
   withLogprobs: boolean;
   /** Of the model. */
   attention: AttentionInfo;
+  matmul: MatmulInfo;
   /** Keeps the model alive while the result is. */
   owner: unknown;
   /** Called once, with how the request ended and the tokens it gave. */
@@ -91,6 +93,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
       loadMs: 0,
       withLogprobs: false,
       attention: { type: "exact" },
+      matmul: { type: "dot" },
       owner: undefined,
       onEnd: () => {},
     });
@@ -208,7 +211,10 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         promptPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
         predictedMs,
         predictedPerSecond: perSecond(decodedTokens, predictedMs),
-        approximations: describeApproximations(this.options_.attention, attention),
+        approximations: [
+          ...describeMatmul(this.options_.matmul),
+          ...describeApproximations(this.options_.attention, attention),
+        ],
       },
       speculation: speculationOf(summary),
     };

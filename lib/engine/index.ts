@@ -2,7 +2,9 @@
 export { GenerateResultStream } from "./generate-result.js";
 export { calibrate } from "./attention/calibrate.js";
 export { nameAttention } from "./attention/report.js";
+export { nameMatmul } from "./matmul/option.js";
 export { checkFlag, checkFunction, checkInteger, checkSignal } from "./load-options.js";
 export { loadModel } from "./load-model.js";
 export { Model } from "./model.js";
 export { Session } from "./session.js";
+export { planesOf } from "../worker/index.js";

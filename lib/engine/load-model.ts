@@ -5,6 +5,7 @@ import { stampFile } from "../files/index.js";
 import type { LoadOptions } from "../types.js";
 import { findCodebooks, settleAttention } from "./attention/codebooks.js";
 import { resolveLoadOptions } from "./load-options.js";
+import { recallForms, rememberForms } from "./matmul/measured-forms.js";
 import { Model } from "./model.js";
 import { Replicas } from "./replicas.js";
 
@@ -31,9 +32,11 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   const setup = asked && (await findCodebooks({ path, stamp: fileStamp }, asked));
   checkAborted();
   const plan = speculation && { ...speculation, draftPath };
-  const task = { ...engine, attention: setup?.plan, speculation: plan, path };
+  const matmul = await recallForms(engine.matmul, engine);
+  const task = { ...engine, matmul, attention: setup?.plan, speculation: plan, path };
   const engines = await Replicas.start({ task, onLoadProgress, signal });
   const attention = await settleAttention(setup, engines.loaded.attention);
+  await rememberForms(matmul, engines.loaded.matmul, engine);
   return new Model(engines, {
     path,
     attention,

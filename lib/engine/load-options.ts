@@ -4,9 +4,10 @@ import type { KvCacheType } from "../binding/native.js";
 import { invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
-import type { LoadOptions } from "../types.js";
+import type { LoadOptions, MatmulInfo } from "../types.js";
 import { type ResolvedSpeculation, resolveSpeculation } from "./speculation-option.js";
 import { type ResolvedAttention, resolveAttention } from "./attention/option.js";
+import { resolveMatmul } from "./matmul/option.js";
 import { checkTechniques, techniqueNames } from "./techniques.js";
 
 const names = [
@@ -23,6 +24,7 @@ const names = [
   "signal",
   "speculation",
   "attention",
+  "matmul",
   ...techniqueNames,
 ] as const satisfies readonly (keyof LoadOptions)[];
 
@@ -40,6 +42,7 @@ export interface ResolvedLoadOptions {
   kvCacheType: KvCacheType;
   /** Undefined: exact. */
   attention: ResolvedAttention | undefined;
+  matmul: MatmulInfo;
   /** Undefined: off. */
   speculation: ResolvedSpeculation | undefined;
   chatTemplate: string | undefined;
@@ -103,6 +106,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     isa: checkIsa(given["isa"]),
     kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
     attention: resolveAttention(given["attention"]),
+    matmul: resolveMatmul(given["matmul"]),
     speculation: resolveSpeculation(given["speculation"]),
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),
     onLoadProgress: checkFunction("onLoadProgress", given["onLoadProgress"]),

@@ -42,6 +42,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replica
     isa: options.isa,
     kvCacheType: options.kvCacheType,
     attention: Object.freeze(options.attention.info),
+    matmul: Object.freeze(loaded.matmul),
     fileBytes: info.fileBytes,
     loadMs: options.loadMs,
     hasChatTemplate: chatTemplate !== null,

@@ -247,6 +247,7 @@ export class Model {
         loadMs: this.info.loadMs,
         withLogprobs: params.logprobs >= 0,
         attention: this.info.attention,
+        matmul: this.info.matmul,
         owner: this,
         onEnd: (summary, error, tokens) => {
           this.count(summary, error);

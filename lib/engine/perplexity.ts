@@ -1,11 +1,12 @@
 /** perplexity(): posts a scoring request and waits for it, or has the model compared with its exact self. */
 import { createError, invalidOption } from "../errors.js";
-import type { AttentionInfo, ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
+import type { AttentionStats, ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
 import { readOptions } from "../sampling/index.js";
 import type { PromptInput } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
 import { summarizeComparison } from "./comparison-result.js";
 import { checkInteger, checkSignal } from "./load-options.js";
+import { describeMatmul } from "./matmul/option.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt } from "./request-options.js";
 
@@ -26,8 +27,8 @@ export async function scorePerplexity(
   const call = resolveCall(text, options, info);
   const { exactTokens } = call;
   return exactTokens === undefined
-    ? await score(engines, call, info.attention)
-    : await compare(engines, { ...call, exactTokens }, info.attention);
+    ? await score(engines, call, info)
+    : await compare(engines, { ...call, exactTokens }, info);
 }
 
 function resolveCall(
@@ -53,7 +54,7 @@ function resolveCall(
 async function score(
   engines: Replicas,
   { prompt, contextSize, signal }: PerplexityCall,
-  info: AttentionInfo,
+  info: ModelInfo,
 ): Promise<PerplexityResult> {
   const aborted = (): Error =>
     createError("ABORTED", "the request was aborted by its signal", { cause: signal?.reason });
@@ -67,7 +68,7 @@ async function score(
           onMessage: (message) => {
             if (message.type !== "scored") return;
             const { tokens, scored, nll, ms, logprobs, attention } = message.summary;
-            const approximations = describeApproximations(info, attention);
+            const approximations = describe(info, attention);
             resolve({ ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations });
           },
           onFailure: (error) => reject(error.code === "ABORTED" && signal?.aborted ? aborted() : error),
@@ -84,13 +85,17 @@ async function score(
 async function compare(
   engines: Replicas,
   { prompt, contextSize, exactTokens, signal }: PerplexityCall & { exactTokens: number },
-  info: AttentionInfo,
+  info: ModelInfo,
 ): Promise<PerplexityResult> {
   const { tokens, rows, ms } = await engines.comparisons.run({ prompt, contextSize, exactTokens }, signal);
   const { logprobs } = rows;
   const scored = logprobs.length;
   const nll = -logprobs.reduce((sum, logprob) => sum + logprob, 0) / scored;
   const against = summarizeComparison(rows);
-  const approximations = describeApproximations(info, against.attention);
+  const approximations = describe(info, against.attention);
   return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations, against };
+}
+
+function describe(info: ModelInfo, attention: AttentionStats | undefined): string[] {
+  return [...describeMatmul(info.matmul), ...describeApproximations(info.attention, attention)];
 }

@@ -150,8 +150,8 @@ function loadedBy({ client }: Replica): LoadedEngine {
 /** Defaults that the first engine resolved hold for every other one. */
 function fixedBy(task: ReplicasOptions["task"], loaded: LoadedEngine | undefined): Partial<ReplicasOptions["task"]> {
   if (loaded === undefined) return {};
-  const { contextSize, maxSequences, pages } = loaded;
-  return { contextSize, maxSequences, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
+  const { contextSize, maxSequences, pages, matmul } = loaded;
+  return { contextSize, maxSequences, matmul, kvCacheTokens: pages * pagePositions, ...fixedAttention(task, loaded) };
 }
 
 /** The codebooks that the first engine has, made or given; or exact, as it is. */
@@ -165,10 +165,12 @@ function fixedAttention(
 }
 
 /** The approximate side of a comparison, with the codebooks that the first engine has found or made. */
-function comparedModel({ model, isa, threads, kvCacheType, attention }: EngineStartOptions["task"]): ComparedModel {
-  if (attention?.codebooks === undefined) return { model, isa, threads, kvCacheType, attention: undefined };
+function comparedModel(task: EngineStartOptions["task"]): ComparedModel {
+  const { model, isa, threads, kvCacheType, matmul, attention } = task;
+  const same = { model, isa, threads, kvCacheType, matmul };
+  if (attention?.codebooks === undefined) return { ...same, attention: undefined };
   const { calibration: _, codebooks, ...manner } = attention;
-  return { model, isa, threads, kvCacheType, attention: { ...manner, codebooks } };
+  return { ...same, attention: { ...manner, codebooks } };
 }
 
 function namespaceOf(request: object): number {

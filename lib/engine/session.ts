@@ -16,6 +16,7 @@ import type { GenerateOptions, ModelInfo, SessionOptions } from "../types.js";
 import type { FromWorker } from "../worker/index.js";
 import type { RequestMessage } from "./client.js";
 import type { GenerateResultStream } from "./generate-result.js";
+import { isApproximate } from "./matmul/option.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt, checkTokenIds, type PreparedRequest, resolveGenerateCall } from "./request-options.js";
 
@@ -170,10 +171,11 @@ export async function openSession(host: SessionHost, file: string): Promise<Sess
 }
 
 async function identify({ engines, info, fileStamp }: SessionHost): Promise<SessionIdentity> {
-  const { kvCacheType, nLayers, nKvHeads, headDim, vocabSize } = info;
+  const { kvCacheType, matmul, nLayers, nKvHeads, headDim, vocabSize } = info;
   return {
     fingerprint: await fingerprint(info.path, fileStamp),
-    kvCacheType,
+    // Keys and values of approximate products are nobody else's.
+    kvCacheType: isApproximate(matmul) ? `${kvCacheType}/lut` : kvCacheType,
     pageBytes: engines.loaded.pageBytes,
     pagePositions,
     nLayers,

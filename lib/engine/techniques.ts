@@ -10,7 +10,6 @@ interface Technique {
 
 const techniques = {
   kvCacheType: { today: ["f16", "q8_0"], expected: '"f16" or "q8_0"', later: [] },
-  matmul: { today: ["auto", "dot"], expected: '"auto" or "dot"', later: ["lut"] },
   ffnSparsity: { today: [false], expected: "false", later: ["wina", "teal", "cats", "dip", "coreinfer"] },
 } as const satisfies Record<string, Technique>;
 

@@ -31,7 +31,8 @@ import { createError, describeValue } from "../errors.js";
 export interface SessionIdentity {
   /** Of the model file: 64 hex digits, see fingerprint(). */
   fingerprint: string;
-  kvCacheType: KvCacheType;
+  /** `/lut`: of products by 8-bit tables. */
+  kvCacheType: KvCacheType | `${KvCacheType}/lut`;
   pageBytes: number;
   pagePositions: number;
   nLayers: number;

@@ -7,9 +7,11 @@ import { getBinding } from "../binding/index.js";
 import type { Isa, KvCacheType, NativeAttention, NativeBinding, StepArrays, StepShape } from "../binding/native.js";
 import { createError, toLutraError } from "../errors.js";
 import { limits, pagePositions } from "../limits.js";
+import type { MatmulInfo } from "../types.js";
 import { createStepArrays } from "../scheduler/index.js";
 import { header } from "./control.js";
 import type { PlainError, PromptInput } from "./protocol.js";
+import { tablesOf } from "./matmul-forms.js";
 import { cutPrompt } from "./scoring.js";
 
 export interface ComparisonTask {
@@ -18,6 +20,7 @@ export interface ComparisonTask {
   isa: Isa;
   threads: number;
   kvCacheType: KvCacheType;
+  matmul: MatmulInfo;
   /** Undefined: exact. */
   attention: NativeAttention | undefined;
   prompt: PromptInput;
@@ -134,7 +137,7 @@ class EnginePair {
   private readonly distances_: Float64Array;
 
   constructor(binding: NativeBinding, model: number, task: ComparisonTask, windows: readonly Int32Array[]) {
-    const { isa, threads, kvCacheType, attention, control, exactTokens } = task;
+    const { isa, threads, kvCacheType, matmul, attention, control, exactTokens } = task;
     const { vocabSize, dim } = binding.modelInfo(model);
     this.binding_ = binding;
     this.exactTokens_ = exactTokens;
@@ -152,6 +155,7 @@ class EnginePair {
     this.approximate_ = binding.engineCreate(model, {
       ...options,
       kvType: kvCacheType,
+      tables: tablesOf(matmul),
       ...(attention && { attention }),
     });
     try {

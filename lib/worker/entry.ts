@@ -10,6 +10,7 @@ import { header } from "./control.js";
 import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
 import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
+import { planesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
@@ -43,13 +44,16 @@ export default function startEngine(task: EngineTask): LoadReply {
 function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles): LoadedEngine {
   const started = performance.now();
   const { isa, threads, kvCacheType, control, port } = task;
+  const matmul = task.model === 0 ? settleMatmul(binding, task) : task.matmul;
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
     port.postMessage({ type: "load-progress", ...last });
   };
   const model =
-    task.model === 0 ? binding.modelAcquire(task.path, threads, control, onProgress) : binding.modelShare(task.model);
+    task.model === 0
+      ? binding.modelAcquire(task.path, threads, control, onProgress, planesOf(matmul))
+      : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
   // The end is always reported, for a shared copy too, whose load reports nothing.
@@ -77,7 +81,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   );
   const { engine, attention } = createEngine(
     { binding, model, tokenizer, info, threads, isa, control },
-    { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType },
+    { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType, tables: tablesOf(matmul) },
     task.attention,
   );
   handles.engine = engine;
@@ -134,6 +138,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     scratchBytes,
     pages,
     pageBytes,
+    matmul,
     attention,
     loadMs: performance.now() - started,
   };

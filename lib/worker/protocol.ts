@@ -11,7 +11,7 @@ import type {
 } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { DraftStats, Source } from "../speculation/index.js";
-import type { AttentionStats, FinishReason, TokenLogprob } from "../types.js";
+import type { AttentionStats, FinishReason, MatmulInfo, TokenLogprob } from "../types.js";
 
 /** The task that piscina runs once per model: load, then serve the port. */
 export interface EngineTask {
@@ -29,6 +29,8 @@ export interface EngineTask {
   /** 0: the default, or less when memory is short. */
   kvCacheTokens: number;
   kvCacheType: KvCacheType;
+  /** "auto" with the forms that were measured before. */
+  matmul: MatmulInfo;
   /** Undefined: exact. */
   attention: AttentionPlan | undefined;
   /** Undefined: off. */
@@ -56,6 +58,7 @@ export interface LoadedEngine {
   pages: number;
   /** Bytes of a page, as it leaves the cache. */
   pageBytes: number;
+  matmul: MatmulInfo;
   /** Undefined: nothing but exact attention was asked for. */
   attention: AttentionState | undefined;
   loadMs: number;

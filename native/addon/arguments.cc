@@ -74,6 +74,20 @@ Napi::Object Arguments::object(size_t index, const char* name) const {
   return value.As<Napi::Object>();
 }
 
+std::vector<std::string> Arguments::optional_texts(size_t index, const char* name) const {
+  std::vector<std::string> texts;
+  if (index >= info_.Length() || info_[index].IsUndefined()) return texts;
+  const WrongType wrong = {std::string(name) + ": expected an array of strings or undefined"};
+  if (!info_[index].IsArray()) throw wrong;
+  const auto array = info_[index].As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value value = array.Get(i);
+    if (!value.IsString()) throw wrong;
+    texts.push_back(value.As<Napi::String>().Utf8Value());
+  }
+  return texts;
+}
+
 Napi::Function Arguments::optional_function(size_t index, const char* name) const {
   if (index >= info_.Length() || info_[index].IsUndefined()) return Napi::Function();
   if (!info_[index].IsFunction()) throw WrongType{std::string(name) + ": expected a function or undefined"};
@@ -82,6 +96,15 @@ Napi::Function Arguments::optional_function(size_t index, const char* name) cons
 
 int64_t integer_property(const Napi::Object& object, const char* name, int64_t min, int64_t max) {
   return checked_integer(object.Get(name), name, min, max);
+}
+
+base::Isa isa_property(const Napi::Object& object) {
+  const Napi::Value value = object.Get("isa");
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  for (const base::Isa isa : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
+    if (name == base::isa_name(isa)) return isa;
+  }
+  throw WrongType{"isa: expected \"scalar\", \"avx2\", \"avx512\" or \"neon\""};
 }
 
 template <typename T>

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "base/cpu.h"
 #include "base/status.h"
 
 namespace lutra::addon {
@@ -53,6 +55,8 @@ class Arguments {
   ArrayView<int32_t> int32_array(size_t index, const char* name) const;
   ArrayView<float> float_array(size_t index, const char* name) const;
   ArrayView<double> double_array(size_t index, const char* name) const;
+  /// undefined, which gives none, or an array of strings.
+  std::vector<std::string> optional_texts(size_t index, const char* name) const;
   /// undefined or a function.
   Napi::Function optional_function(size_t index, const char* name) const;
 
@@ -63,6 +67,8 @@ class Arguments {
 
 /// Integer property of an object argument.
 int64_t integer_property(const Napi::Object& object, const char* name, int64_t min, int64_t max);
+/// Its property `isa`.
+base::Isa isa_property(const Napi::Object& object);
 
 template <typename T>
 ArrayView<T> array_view(const Napi::Value& value, const char* name);

@@ -9,15 +9,6 @@ namespace {
 
 constexpr int64_t kMaxRows = 65536;
 
-base::Isa isa_property(const Napi::Object& object) {
-  const Napi::Value value = object.Get("isa");
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  for (const base::Isa isa : {base::Isa::kScalar, base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kNeon}) {
-    if (name == base::isa_name(isa)) return isa;
-  }
-  throw WrongType{"isa: expected \"scalar\", \"avx2\", \"avx512\" or \"neon\""};
-}
-
 /// f16 unless the caller names a type.
 cache::KvType kv_type_property(const Napi::Object& object) {
   const Napi::Value value = object.Get("kvType");
@@ -25,6 +16,15 @@ cache::KvType kv_type_property(const Napi::Object& object) {
   if (value.IsUndefined() || name == "f16") return cache::KvType::kF16;
   if (name == "q8_0") return cache::KvType::kQ8_0;
   throw WrongType{"kvType: expected \"f16\" or \"q8_0\""};
+}
+
+/// Exact unless the caller names tables.
+kernels::LutTables tables_property(const Napi::Object& object) {
+  const Napi::Value value = object.Get("tables");
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (value.IsUndefined() || name == "exact") return kernels::LutTables::kExact;
+  if (name == "int8") return kernels::LutTables::kInt8;
+  throw WrongType{"tables: expected \"exact\" or \"int8\""};
 }
 
 double number_property(const Napi::Object& object, const char* name, double least, double most) {
@@ -66,6 +66,7 @@ Napi::Value engine_create(const Arguments& arguments) {
   options.isa = isa_property(object);
   options.kv_type = kv_type_property(object);
   options.lookup = attention_property(object);
+  options.tables = tables_property(object);
   auto engine = unwrap(forward::Engine::create(loaded->model, options));
   return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
 }

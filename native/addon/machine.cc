@@ -1,4 +1,4 @@
-// What the machine gives: CPU paths, threads, memory, and the measured read ceiling.
+// What the machine gives: CPU paths, threads, memory, the measured read ceiling, and what products take.
 #include <algorithm>
 #include <chrono>
 
@@ -6,6 +6,7 @@
 #include "base/aligned_buffer.h"
 #include "base/cpu.h"
 #include "base/thread_team.h"
+#include "forward/form_probe.h"
 
 namespace lutra::addon {
 
@@ -64,11 +65,41 @@ Napi::Value measure_read_ceiling(const Arguments& arguments) {
   return Napi::Number::New(arguments.env(), static_cast<double>(megabytes << 20) / best_seconds);
 }
 
+base::TensorType tensor_type(const std::string& name) {
+  for (uint32_t id = 0; id < base::kTensorTypeLimit; ++id) {
+    const auto& traits = base::tensor_type_traits(id);
+    if (traits.name != nullptr && name == traits.name) return static_cast<base::TensorType>(id);
+  }
+  throw WrongType{"type: expected the name of a tensor type"};
+}
+
+Napi::Value probe_products(const Arguments& arguments) {
+  constexpr int64_t kMaxSize = 1 << 24;
+  const Napi::Object engine = arguments.object(4, "engine");
+  const forward::ProbedProduct probed = {
+      .type = tensor_type(arguments.text(0, "type")),
+      .rows = static_cast<uint32_t>(arguments.integer(1, "rows", 1, kMaxSize)),
+      .k = static_cast<uint32_t>(arguments.integer(2, "cols", 1, kMaxSize)),
+      .isa = isa_property(engine),
+      .threads = static_cast<int>(integer_property(engine, "threads", 1, 1024)),
+  };
+  const auto columns = arguments.int32_array(3, "columns");
+  const std::vector<uint32_t> numbers(columns.data, columns.data + columns.length);
+  const auto times = unwrap(forward::probe_forms(probed, numbers));
+  auto result = Napi::Float64Array::New(arguments.env(), 2 * times.size());
+  for (size_t i = 0; i < times.size(); ++i) {
+    result[2 * i] = times[i].dot;
+    result[2 * i + 1] = times[i].lut;
+  }
+  return result;
+}
+
 }  // namespace
 
 void export_machine(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New<guarded<cpu>>(env, "cpu"));
   exports.Set("measureReadCeiling", Napi::Function::New<guarded<measure_read_ceiling>>(env, "measureReadCeiling"));
+  exports.Set("probeProducts", Napi::Function::New<guarded<probe_products>>(env, "probeProducts"));
 }
 
 }  // namespace lutra::addon

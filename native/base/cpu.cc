@@ -228,6 +228,17 @@ bool isa_available(Isa isa) {
   }
 }
 
+bool has_avx512_vbmi() {
+#if defined(__x86_64__)
+  constexpr unsigned kVbmi = 1u << 1;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!isa_available(Isa::kAvx512) || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  return (ecx & kVbmi) != 0;
+#else
+  return false;
+#endif
+}
+
 Isa best_isa() {
   if (isa_available(Isa::kNeon)) return Isa::kNeon;
   if (isa_available(Isa::kAvx512)) return Isa::kAvx512;

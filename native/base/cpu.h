@@ -14,6 +14,8 @@ const char* isa_name(Isa isa);
 Isa best_isa();
 /// True when the CPU can run the path and this build has it.
 bool isa_available(Isa isa);
+/// Whether a CPU of the avx512 path permutes bytes across a register too (AVX-512 VBMI).
+bool has_avx512_vbmi();
 
 struct ThreadBudget {
   int threads;         ///< threads to use by default, at least 1

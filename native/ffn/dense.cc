@@ -5,7 +5,7 @@ namespace lutra::ffn {
 
 void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
                 const GatedInput& input, quant::Activations& hidden) {
-  hidden.begin(h.n(), input.gate->rows);
+  hidden.begin(h.n(), input.gate->rows, input.tables);
   const auto activate = input.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_mul;
   quant::multiply_tiles(team, kernels, h, *input.gate, input.up, [&](const quant::ResultTile& tile) {
     for (uint32_t i = 0; i < tile.n; ++i) {

@@ -14,6 +14,7 @@ struct GatedInput {
   const quant::Matrix* up;    ///< [hidden_dim, dim]
   Activation activation;
   bool as_floats;
+  kernels::LutSets tables;  ///< that the product with hidden asks for
 };
 
 /// hidden (begun here: rows of h, hidden_dim wide) = act(gate·h) ∘ (up·h), as floats for a `down` that takes floats,

@@ -39,6 +39,17 @@ class Carver {
   CheckedSize used_ = 0;
 };
 
+// Tables that a step's products ask of the rows they start from.
+kernels::LutSets input_tables(const model::BoundStep& step) {
+  const auto either = [](kernels::LutSets a, kernels::LutSets b) { return static_cast<kernels::LutSets>(a | b); };
+  switch (step.op) {
+    case Op::kQkv: return either(step.a.table_sets(), either(step.b.table_sets(), step.c.table_sets()));
+    case Op::kSwiglu:
+    case Op::kGeglu: return either(step.a.table_sets(), step.b.table_sets());
+    default: return 0;
+  }
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options)
@@ -92,6 +103,7 @@ bool Engine::allocate() {
   const model::HyperParameters& hyper = model_->hyper;
   const CheckedSize rows = options_.max_rows;
   const uint32_t h_width = std::max(hyper.dim, hyper.q_dim);
+  const quant::LutRoom room = {model_->table_sets, model_->largest_tile_bytes, team_.size(), options_.tables};
   auto carve = [&](uint8_t* arena) {
     Carver carver(arena);
     x_ = carver.floats(rows * hyper.dim);
@@ -103,10 +115,10 @@ bool Engine::allocate() {
     attention_scratch_ = carver.floats(
         attention::scratch_floats(hyper.n_heads, hyper.head_dim, options_.pages * kernels::kPagePositions));
     logits_ = carver.floats(CheckedSize(options_.max_wanted) * hyper.vocab_size);
-    uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width));
-    uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim));
-    h_ = quant::Activations(h, options_.max_rows, h_width);
-    hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim);
+    uint8_t* h = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width, room));
+    uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim, room));
+    h_ = quant::Activations(h, options_.max_rows, h_width, room);
+    hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim, room);
     return carver.used();
   };
   const CheckedSize bytes = carve(nullptr);
@@ -182,9 +194,9 @@ void Engine::compute_angles(const Step& step) {
   });
 }
 
-void Engine::norm(const float* weight) {
+void Engine::norm(const float* weight, kernels::LutSets tables) {
   const uint32_t dim = model_->hyper.dim;
-  h_.begin(rows_, dim);
+  h_.begin(rows_, dim, tables);
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     kernels_.rms_norm(x_ + static_cast<uint64_t>(t) * dim, weight, dim, model_->hyper.rms_eps, h_.row(t));
     if (h_.can_quantize()) h_.quantize(kernels_, t, 0, dim, h_.row(t));
@@ -262,10 +274,14 @@ void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, co
   });
 }
 
-void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
+void Engine::run_step(uint32_t layer, size_t index) {
   const model::HyperParameters& hyper = model_->hyper;
+  const std::vector<model::BoundStep>& steps = model_->layers[layer].steps;
+  const model::BoundStep& step = steps[index];
   switch (step.op) {
-    case Op::kNorm: norm(step.norm_a); return profile_.lap(Stage::kNorm);
+    case Op::kNorm:
+      norm(step.norm_a, index + 1 < steps.size() ? input_tables(steps[index + 1]) : 0);
+      return profile_.lap(Stage::kNorm);
     case Op::kQkv: {
       const quant::Product products[] = {
           {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
@@ -278,7 +294,8 @@ void Engine::run_step(uint32_t layer, const model::BoundStep& step) {
     case Op::kSwiglu:
     case Op::kGeglu: {
       const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
-      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, step.c.takes_floats()}, hidden_);
+      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, step.c.takes_floats(), step.c.table_sets()},
+                      hidden_);
       profile_.lap(Stage::kGateUp);
       add_product(step.c, hidden_, step.norm_a);
       return profile_.lap(Stage::kDown);
@@ -301,7 +318,7 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   profile_.lap(Stage::kPrepare);
   for (uint32_t layer = 0; layer < model_->layers.size(); ++layer) {
     if (aborted(step)) return {"ABORTED", "a sequence of the step was aborted"};
-    for (const model::BoundStep& bound : model_->layers[layer].steps) run_step(layer, bound);
+    for (size_t i = 0; i < model_->layers[layer].steps.size(); ++i) run_step(layer, i);
   }
   status = run_head(step, wanted);
   if (lookup_ != nullptr) lookup_->report(step);

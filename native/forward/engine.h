@@ -35,6 +35,8 @@ struct EngineOptions {
   cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
   std::optional<LookupOptions> lookup;  ///< none: attention is exact
+  /// Of products with weights in bit planes. Those of kInt8 are approximations, whatever the number of rows.
+  kernels::LutTables tables = kernels::LutTables::kExact;
 };
 
 /// How codebooks are trained; see attention/codebook_training.h.
@@ -91,8 +93,8 @@ class Engine {
   void find_spans(const Step& step);
   void embed(const Step& step);
   void compute_angles(const Step& step);
-  void run_step(uint32_t layer, const model::BoundStep& step);
-  void norm(const float* weight);
+  void run_step(uint32_t layer, size_t index);
+  void norm(const float* weight, kernels::LutSets tables);
   void position(uint32_t layer, const model::BoundStep& step);
   void attend(uint32_t layer);
   void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight);

@@ -48,7 +48,8 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
                                                                   const model::LoadOptions& options) {
   auto file = gguf::File::open(path);
   if (!file.ok()) return file.status();
-  const std::string key = file.value()->identity();
+  std::string key = file.value()->identity();
+  for (const std::string& kind : options.planes.kinds) key += ", planes of " + kind;
   {
     std::unique_lock lock(mutex_);
     while (true) {

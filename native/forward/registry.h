@@ -32,8 +32,8 @@ class ModelRegistry {
  public:
   static ModelRegistry& instance();
 
-  /// The one copy of the file at `path`, loading it unless it is in memory. Concurrent calls for one file wait for the
-  /// first; when that one fails or is aborted, the next takes over.
+  /// The one copy of the file at `path` (one for each choice of bit planes), loading it unless it is in
+  /// memory. Concurrent calls for one file wait for the first; when that one fails or is aborted, the next takes over.
   base::Result<std::shared_ptr<const LoadedModel>> acquire(const std::string& path, const model::LoadOptions& options);
 
  private:
@@ -45,7 +45,7 @@ class ModelRegistry {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::string, Entry> entries_;  ///< by the file's identity
+  std::map<std::string, Entry> entries_;  ///< by the file's identity and how its weights lie
 };
 
 }  // namespace lutra::forward

@@ -16,6 +16,8 @@ KernelTable make_scalar_table() {
   KernelTable table{};
   table.isa = base::Isa::kScalar;
   scalar::fill_matmul(table);
+  scalar::fill_lut(table);
+  scalar::fill_lut_products(table);
   scalar::fill_elementwise(table);
   scalar::fill_activation(table);
   scalar::fill_attention(table);
@@ -35,6 +37,9 @@ KernelTable make_avx2_table() {
   scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   avx2::fill_matmul(table);
+  avx2::fill_lut_exact(table);
+  avx2::fill_lut_int8(table);
+  avx2::fill_lut_products(table);
   avx2::fill_elementwise(table);
   avx2::fill_activation(table);
   avx2::fill_attention(table);
@@ -53,6 +58,9 @@ KernelTable make_avx512_table() {
   KernelTable table = make_avx2_table();
   table.isa = base::Isa::kAvx512;
   avx512::fill_matmul(table);
+  avx512::fill_lut_exact(table);
+  avx512::fill_lut_int8(table);
+  if (base::has_avx512_vbmi()) avx512::fill_lut_products(table);
   avx512::fill_elementwise(table);
   avx512::fill_attention(table);
   avx512::fill_lookup_values(table);
@@ -70,6 +78,9 @@ KernelTable make_neon_table() {
   table.isa = base::Isa::kNeon;
   neon::fill_matmul_quantised(table);
   neon::fill_matmul_float(table);
+  neon::fill_lut_exact(table);
+  neon::fill_lut_int8(table);
+  neon::fill_lut_products(table);
   neon::fill_elementwise(table);
   neon::fill_activation(table);
   neon::fill_attention(table);

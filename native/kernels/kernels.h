@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 #include "base/tensor_type.h"
 #include "kernels/lookup_kernels.h"
+#include "kernels/lut_kernels.h"
 
 namespace lutra::kernels {
 
@@ -141,6 +142,7 @@ struct KernelTable {
   void (*screen)(const ScreenArgs& args) noexcept;
 
   LookupKernels lookup;
+  LutKernels lut;
 };
 
 /// The table of a path, or nullptr when this build or this CPU does not have it.

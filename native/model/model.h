@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,10 +38,19 @@ struct TensorReport {
   base::TensorType type;
   uint32_t rows, k;
   uint64_t packed_bytes;
+  bool bit_planes;
+};
+
+/// Which weights become bit planes, for products by lookup, of those whose types have them.
+struct PlaneChoice {
+  std::set<std::string> kinds;  ///< "TYPE ROWSxCOLS", or "all"
+
+  bool takes(base::TensorType type, uint64_t rows, uint64_t k) const;
 };
 
 struct LoadOptions {
   int threads = 1;
+  PlaneChoice planes;
   const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
   std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };
@@ -60,6 +70,8 @@ class Model {
   std::vector<std::string> warnings;
   std::vector<TensorReport> report;
   uint64_t file_bytes = 0;
+  uint64_t largest_tile_bytes = 0;  ///< of matrices whose products are looked up; 0: there is none
+  kernels::LutSets table_sets = 0;  ///< that their products ask for
   uint64_t weight_bytes() const { return arena_.size_bytes(); }
 
  private:

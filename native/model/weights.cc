@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "base/thread_team.h"
 #include "model/model.h"
+#include "quant/lut_tile.h"
 #include "quant/quant.h"
 #include "quant/split_matrix.h"
 
@@ -22,6 +23,21 @@ namespace {
 constexpr uint64_t kArenaAlignment = 64;
 // Source bytes a thread reads at once: long enough for streaming reads, short enough that a copy per thread is nothing.
 constexpr uint64_t kReadBytes = 256 * 1024;
+
+// Rows that are packed together.
+uint64_t rows_at_once(const quant::Matrix* matrix) {
+  return matrix != nullptr && matrix->bit_planes ? quant::kGroupRows : kernels::kPanelRows;
+}
+
+}  // namespace
+
+bool PlaneChoice::takes(base::TensorType type, uint64_t rows, uint64_t k) const {
+  if (kinds.empty() || !quant::has_lut_tiles(type)) return false;
+  const std::string name = base::tensor_type_traits(type).name;
+  return kinds.contains("all") || kinds.contains(name + " " + std::to_string(rows) + "x" + std::to_string(k));
+}
+
+namespace {
 
 std::string shape_text(const gguf::TensorInfo& info) {
   std::string text = "[";
@@ -98,14 +114,20 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
+  out.bit_planes = options_.planes.takes(type, rows, k);
+  if (out.bit_planes) {
+    model_.table_sets |= out.table_sets();
+    model_.largest_tile_bytes = std::max(model_.largest_tile_bytes, quant::lut_tile_bytes(type, k));
+  }
   if (&out == head_ && quant::worth_splitting(type, rows, k)) quant::plan_split(out);
   out.group_bytes = quant::kGroupPanels * out.panel_bytes;
   arena_bytes_ = arena_bytes_.padded_to(kArenaAlignment);
   bindings_.push_back({info, &out, nullptr, arena_bytes_.value()});
-  const CheckedSize bytes = CheckedSize(out.panel_bytes + out.low_panel_bytes) * out.n_panels();
+  const uint32_t n_panels = out.bit_planes ? quant::kGroupPanels * out.n_groups() : out.n_panels();
+  const CheckedSize bytes = CheckedSize(out.panel_bytes + out.low_panel_bytes) * n_panels;
   arena_bytes_ = arena_bytes_ + bytes;
   used_.insert(info);
-  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value()});
+  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value(), out.bit_planes});
   return bind_vector(name + ".bias", rows, bias_required, out.bias);
 }
 
@@ -170,7 +192,7 @@ void WeightLoader::alternate_groups(quant::Matrix& first, quant::Matrix& second)
   };
   const uint64_t start = binding_of(first)->offset;
   const auto moved = binding_of(second);
-  const bool neighbours = bindings_.end() - moved == 1 && moved->offset == start + first.panel_bytes * first.n_panels();
+  const bool neighbours = bindings_.end() - moved == 1 && moved->offset == start + first.bytes();
   if (!arena_bytes_.valid() || !neighbours) return;
   moved->offset = start + first.group_bytes;
   first.group_bytes = second.group_bytes = first.group_bytes + second.group_bytes;
@@ -275,8 +297,8 @@ std::vector<WeightLoader::Chunk> WeightLoader::plan_chunks() const {
   for (const Binding& binding : bindings_) {
     const uint64_t rows = binding.info->rows();
     const uint64_t row_bytes = binding.info->size_bytes / rows;
-    const uint64_t panels = std::max<uint64_t>(1, kReadBytes / (row_bytes * kernels::kPanelRows));
-    const uint64_t step = panels * kernels::kPanelRows;
+    const uint64_t step_rows = rows_at_once(binding.matrix);
+    const uint64_t step = std::max<uint64_t>(1, kReadBytes / (row_bytes * step_rows)) * step_rows;
     for (uint64_t row = 0; row < rows; row += step) chunks.push_back({&binding, row, std::min(rows, row + step)});
   }
   return chunks;
@@ -313,13 +335,15 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     return {};
   }
   const quant::Matrix& matrix = *chunk.binding->matrix;
-  for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += kernels::kPanelRows) {
-    const auto n = static_cast<uint32_t>(std::min<uint64_t>(kernels::kPanelRows, chunk.row_end - row));
+  for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += rows_at_once(&matrix)) {
+    const auto n = static_cast<uint32_t>(std::min<uint64_t>(rows_at_once(&matrix), chunk.row_end - row));
     const uint8_t* rows = buffer.data() + (row - chunk.row_begin) * row_bytes;
     const uint64_t panel = row / kernels::kPanelRows;
     if (matrix.low != nullptr) {
       quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel),
                               place + matrix.panel_bytes * matrix.n_panels() + matrix.low_panel_bytes * panel);
+    } else if (matrix.bit_planes) {
+      quant::pack_lut_tile(type, rows, n, k, place + matrix.panel_offset(panel));
     } else {
       quant::pack_panel(type, rows, n, k, place + matrix.panel_offset(panel));
     }

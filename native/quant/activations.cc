@@ -1,24 +1,51 @@
 #include "quant/activations.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace lutra::quant {
 
 namespace {
 
+using kernels::kLutSets;
+using kernels::lut_entries_bytes;
+using kernels::LutSet;
+using kernels::LutSets;
+
 constexpr uint64_t kAlignment = 64;
 
 uint64_t align(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-}  // namespace
-
-uint64_t Activations::bytes_needed(uint64_t max_rows, uint64_t max_k) {
-  const uint64_t k = (max_k + 31) / 32 * 32;
-  return align(max_rows * k * sizeof(float)) + align(max_rows * 2 * k) +
-         2 * align(max_rows * (k / 32) * sizeof(float)) + align(max_rows * (k / 16) * sizeof(float));
+uint64_t rows_with_tables(uint64_t max_rows, const LutRoom& room) {
+  if (room.sets == 0) return 0;
+  return room.tables == kernels::LutTables::kExact ? std::min<uint64_t>(max_rows, kernels::kLutColumns) : max_rows;
 }
 
-Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k) {
+bool contains(LutSets sets, uint64_t set) { return (sets >> set & 1) != 0; }
+
+// Σ over the sets of a room of what one row of k elements takes.
+uint64_t table_bytes(uint64_t rows, uint64_t k, const LutRoom& room) {
+  uint64_t bytes = 0;
+  for (uint64_t set = 0; set < kLutSets; ++set) {
+    if (!contains(room.sets, set)) continue;
+    bytes += align(rows * lut_entries_bytes(static_cast<LutSet>(set), room.tables, k));
+    bytes += align(rows * (k / 16) * sizeof(float)) + align(rows * (k / 16) * sizeof(int32_t));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+uint64_t Activations::bytes_needed(uint64_t max_rows, uint64_t max_k, const LutRoom& room) {
+  const uint64_t k = (max_k + 31) / 32 * 32;
+  return align(max_rows * k * sizeof(float)) + align(max_rows * 2 * k) +
+         2 * align(max_rows * (k / 32) * sizeof(float)) + align(max_rows * (k / 16) * sizeof(float)) +
+         table_bytes(rows_with_tables(max_rows, room), k, room) +
+         align(room.tile_bytes * static_cast<uint64_t>(room.n_threads));
+}
+
+Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, const LutRoom& room)
+    : room_(room), table_rows_(static_cast<uint32_t>(rows_with_tables(max_rows, room))) {
   const uint64_t rows = max_rows;
   const uint64_t k = (max_k + 31ull) / 32 * 32;
   auto take = [&arena](uint64_t bytes) {
@@ -31,11 +58,19 @@ Activations::Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k) {
   d_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
   s_ = reinterpret_cast<float*>(take(rows * (k / 32) * sizeof(float)));
   s16_ = reinterpret_cast<float*>(take(rows * (k / 16) * sizeof(float)));
+  for (uint64_t set = 0; set < kLutSets; ++set) {
+    if (!contains(room.sets, set)) continue;
+    tables_[set].entries = take(table_rows_ * lut_entries_bytes(static_cast<LutSet>(set), room.tables, k));
+    tables_[set].d = reinterpret_cast<float*>(take(table_rows_ * (k / 16) * sizeof(float)));
+    tables_[set].biases = reinterpret_cast<int32_t*>(take(table_rows_ * (k / 16) * sizeof(int32_t)));
+  }
+  panel_room_ = take(room.tile_bytes * static_cast<uint64_t>(room.n_threads));
 }
 
-void Activations::begin(uint32_t n, uint32_t k) {
+void Activations::begin(uint32_t n, uint32_t k, LutSets sets) {
   n_ = n;
   k_ = k;
+  sets_ = has_tables() ? sets : 0;
   quantized_ = false;
 }
 
@@ -44,22 +79,58 @@ kernels::PlaneActivations Activations::planes(uint32_t first_row) const {
   return {planes_ + t * 2 * k_, d_ + t * (k_ / 32), s_ + t * (k_ / 32), s16_ + t * (k_ / 16)};
 }
 
+Activations::Tables Activations::tables(LutSets set, uint32_t first_row) const {
+  const uint64_t t = first_row;
+  const auto index = static_cast<uint32_t>(std::countr_zero(set));
+  const TableArrays& arrays = tables_[index];
+  const uint64_t row_bytes = lut_entries_bytes(static_cast<LutSet>(index), room_.tables, k_);
+  return {room_.tables, arrays.entries + t * row_bytes, arrays.d + t * (k_ / 16), arrays.biases + t * (k_ / 16)};
+}
+
 void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end,
                            const float* values) {
   const uint64_t row = t;
   const uint64_t block = begin / kernels::kBlock;
   kernels.quantize_planes(values, end - begin, planes_ + row * 2 * k_ + 2 * begin, d_ + row * (k_ / 32) + block,
                           s_ + row * (k_ / 32) + block, s16_ + row * (k_ / 16) + 2 * block);
+  if (sets_ != 0) build_tables(kernels, sets_, t, begin, end);
 }
 
-void Activations::quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels) {
-  if (quantized_) return;
-  quantized_ = true;
-  if (n_ == 1) return quantize(kernels, 0, 0, k_, floats(0));
+void Activations::build_tables(const kernels::KernelTable& kernels, LutSets sets, uint32_t t, uint32_t begin,
+                               uint32_t end) {
+  const uint64_t row = t, half_block = begin / 16;
+  for (uint64_t set = 0; set < kLutSets; ++set) {
+    if (!contains(sets, set)) continue;
+    const Tables to = tables(static_cast<LutSets>(1u << set), t);
+    kernels.lut.build[set][static_cast<size_t>(room_.tables)]({
+        .k = end - begin,
+        .planes = planes_ + row * 2 * k_ + 2 * begin,
+        .d = d_ + row * (k_ / 32) + half_block / 2,
+        .entries = to.entries + lut_entries_bytes(static_cast<LutSet>(set), room_.tables, begin),
+        .table_d = to.d + half_block,
+        .biases = to.biases + half_block,
+    });
+  }
+}
+
+template <typename F>
+void Activations::for_rows(base::ThreadTeam& team, F&& body) {
+  if (n_ == 1) return body(0);
   constexpr uint32_t kRows = 8;
   team.parallel_for((n_ + kRows - 1) / kRows, [&](uint32_t chunk, int) {
-    for (uint32_t t = chunk * kRows; t < std::min(n_, (chunk + 1) * kRows); ++t) quantize(kernels, t, 0, k_, floats(t));
+    for (uint32_t t = chunk * kRows; t < std::min(n_, (chunk + 1) * kRows); ++t) body(t);
   });
+}
+
+void Activations::quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels, LutSets sets) {
+  const auto missing = static_cast<LutSets>(has_tables() ? sets & ~sets_ : 0);
+  sets_ |= missing;
+  if (!quantized_) {
+    quantized_ = true;
+    for_rows(team, [&](uint32_t t) { quantize(kernels, t, 0, k_, floats(t)); });
+  } else if (missing != 0) {
+    for_rows(team, [&](uint32_t t) { build_tables(kernels, missing, t, 0, k_); });
+  }
 }
 
 }  // namespace lutra::quant

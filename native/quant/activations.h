@@ -9,16 +9,34 @@
 
 namespace lutra::quant {
 
+/// What products by lookup need beside the activations; nothing when no set is named.
+struct LutRoom {
+  kernels::LutSets sets = 0;  ///< that any product may ask for
+  uint64_t tile_bytes = 0;    ///< of the largest tile
+  int n_threads = 1;
+  kernels::LutTables tables = kernels::LutTables::kExact;
+};
+
 class Activations {
  public:
-  Activations() = default;
-  /// Bytes that `max_rows` rows of up to `max_k` floats take.
-  static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k);
-  /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
-  Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k);
+  /// Tables of rows from one on, as the kernels take them.
+  struct Tables {
+    kernels::LutTables kind;
+    uint8_t* entries;
+    float* d;
+    int32_t* biases;
+  };
 
-  /// Starts a new set of n rows of k floats; row t is at row(t). Forgets any quantised form.
-  void begin(uint32_t n, uint32_t k);
+  Activations() = default;
+  /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12 bytes an element of the few rows that exact
+  /// ones are built for, 4.5 of all rows for 8-bit ones; 48 and 16.5 where tables are of products.
+  static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k, const LutRoom& room = {});
+  /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
+  Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, const LutRoom& room = {});
+
+  /// Starts anew with n rows of k floats; row t is at row(t). Forgets any quantised form. `sets`: the tables that are
+  /// built as rows are quantised; others are built when a product asks for them.
+  void begin(uint32_t n, uint32_t k, kernels::LutSets sets = 0);
   float* row(uint32_t t) { return floats_ + static_cast<uint64_t>(t) * k_; }
   /// False for a k that no quantised weight has.
   bool can_quantize() const { return k_ % kernels::kBlock == 0; }
@@ -26,22 +44,45 @@ class Activations {
   /// done this way, say so with mark_quantized(). The row's own floats are then needed only where weights take floats.
   void quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end, const float* values);
   void mark_quantized() { quantized_ = can_quantize(); }
-  /// Quantises every row in parallel unless that is done already.
-  void quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels);
+  /// Quantises every row and builds its tables of `sets`, in parallel, as far as that is not done already.
+  void quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels, kernels::LutSets sets = 0);
 
   uint32_t n() const { return n_; }
   uint32_t k() const { return k_; }
   kernels::PlaneActivations planes(uint32_t first_row) const;
+  /// Whether the rows may have tables. Exact ones are for few rows, of which they are
+  /// faster than panels, with the same result; those of 8 bits for any number, so that a row's result is its own.
+  bool has_tables() const { return n_ <= table_rows_; }
+  Tables tables(kernels::LutSets set, uint32_t first_row) const;
+  /// Where a thread may put the panels of a tile.
+  uint8_t* panel_room(int member) const { return panel_room_ + static_cast<uint64_t>(member) * room_.tile_bytes; }
   const float* floats(uint32_t first_row) const { return floats_ + static_cast<uint64_t>(first_row) * k_; }
 
  private:
+  /// Arrays of one set of tables.
+  struct TableArrays {
+    uint8_t* entries = nullptr;
+    float* d = nullptr;
+    int32_t* biases = nullptr;
+  };
+
+  void build_tables(const kernels::KernelTable& kernels, kernels::LutSets sets, uint32_t t, uint32_t begin,
+                    uint32_t end);
+  template <typename F>
+  void for_rows(base::ThreadTeam& team, F&& body);
+
   float* floats_ = nullptr;
   int8_t* planes_ = nullptr;
   float* d_ = nullptr;
   float* s_ = nullptr;
   float* s16_ = nullptr;
+  LutRoom room_;
+  uint32_t table_rows_ = 0;
+  TableArrays tables_[kernels::kLutSets];
+  uint8_t* panel_room_ = nullptr;
   uint32_t n_ = 0;
   uint32_t k_ = 0;
+  kernels::LutSets sets_ = 0;
   bool quantized_ = false;
 };
 

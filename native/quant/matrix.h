@@ -11,12 +11,14 @@
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 #include "quant/activations.h"
+#include "quant/lut_tile.h"
 
 namespace lutra::quant {
 
 /// Panels that stay together when two matrices share their place (see Matrix::group_bytes): 32 rows, a block.
 constexpr uint32_t kGroupPanels = 4;
 constexpr uint32_t kGroupRows = kGroupPanels * kernels::kPanelRows;
+static_assert(kGroupRows == kernels::kLutRows);
 
 /// rows × k weights in kernel panels. A view: the model's arena owns the bytes.
 struct Matrix {
@@ -32,13 +34,19 @@ struct Matrix {
   /// Split Q8_0 (split_matrix.h): `panels` are the high parts, and these the low ones; null when panels are whole.
   const uint8_t* low = nullptr;
   uint64_t low_panel_bytes = 0;
+  /// Groups are tiles (lut_tile.h), of bit planes but for codebook types, the last one whole; products are looked up.
+  bool bit_planes = false;
 
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   uint32_t n_groups() const { return (n_panels() + kGroupPanels - 1) / kGroupPanels; }
   /// Where panel p stands, from the matrix's first byte.
   uint64_t panel_offset(uint64_t p) const { return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes; }
   const uint8_t* low_panel(uint64_t p) const { return low == nullptr ? nullptr : low + p * low_panel_bytes; }
+  /// Of the panels or tiles, where no other matrix alternates with it.
+  uint64_t bytes() const { return panel_bytes * (bit_planes ? kGroupPanels * n_groups() : n_panels()); }
   uint64_t low_bytes() const { return low == nullptr ? 0 : n_panels() * low_panel_bytes; }
+  /// Tables that a product asks of activations.
+  kernels::LutSets table_sets() const { return bit_planes ? lut_sets(type) : kernels::LutSets{0}; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }

@@ -6,6 +6,7 @@
 
 #include "kernels/panel_layout.h"
 #include "quant/block_codes.h"
+#include "quant/lut_tile.h"
 #include "quant/quant.h"
 
 namespace lutra::quant {
@@ -88,6 +89,10 @@ void pack_split_panel(const uint8_t* rows, uint32_t n_rows, uint64_t k, uint8_t*
 void dequantize_matrix_row(const Matrix& matrix, uint32_t row, float* out) {
   const uint32_t panel = row / kPanelRows, r = row % kPanelRows;
   const uint8_t* high = matrix.panels + matrix.panel_offset(panel);
+  if (matrix.bit_planes) {
+    const uint8_t* tile = matrix.panels + matrix.panel_offset(panel / kGroupPanels * kGroupPanels);
+    return dequantize_lut_row(matrix.type, tile, row % kGroupRows, matrix.k, out);
+  }
   if (matrix.low == nullptr) return dequantize_panel_row(matrix.type, high, r, matrix.k, out);
   const uint8_t* low = matrix.low_panel(panel);
   BlockCodes block;

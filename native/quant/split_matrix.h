@@ -19,7 +19,7 @@ void place_split(Matrix& matrix, const uint8_t* place);
 /// Packs n_rows (1..8) consecutive GGUF rows of Q8_0 into one panel. Missing rows have zero scales.
 void pack_split_panel(const uint8_t* rows, uint32_t n_rows, uint64_t k, uint8_t* high, uint8_t* low);
 
-/// Row `row` of any matrix, split or not, as floats.
+/// Row `row` of any matrix, split, in bit planes or plain, as floats.
 void dequantize_matrix_row(const Matrix& matrix, uint32_t row, float* out);
 
 }  // namespace lutra::quant

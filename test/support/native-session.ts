@@ -3,7 +3,7 @@
  * every row's full logits, for tests that must see the numbers themselves.
  */
 import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
-import type { KvCacheType } from "../../dist/esm/binding/native.js";
+import type { KvCacheType, LutTables } from "../../dist/esm/binding/native.js";
 import { pagePositions } from "../../dist/esm/limits.js";
 import { createStepArrays } from "../../dist/esm/scheduler/index.js";
 
@@ -16,6 +16,8 @@ export interface SessionOptions {
   sequences?: number;
   /** Room for hidden states. */
   hiddenRows?: number;
+  planes?: string[];
+  tables?: LutTables;
 }
 
 /** What one step gave: an entry a row that wanted candidates, and a row that wanted its hidden state. */
@@ -39,11 +41,12 @@ export class NativeSession {
 
   constructor(path: string, options: SessionOptions = {}) {
     const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024, sequences = 1 } = options;
-    this.#model = binding.modelAcquire(path, 2, new Int32Array(1));
+    const { planes, tables } = options;
+    this.#model = binding.modelAcquire(path, 2, new Int32Array(1), undefined, planes);
     ({ vocabSize: this.vocabSize, dim: this.dim } = binding.modelInfo(this.#model));
     this.#pages = Math.ceil(maxPositions / pagePositions);
     const pages = this.#pages * sequences;
-    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages, isa, kvType });
+    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages, isa, kvType, tables });
     this.#arrays = createArrays(pages, sequences);
     this.#arrays.hidden = new Float32Array((options.hiddenRows ?? maxRows) * this.dim);
   }

@@ -29,8 +29,13 @@ const usage: [string, string[], RegExp][] = [
   ],
   [
     "matmul that is not there",
-    ["generate", "--matmul", "lut", "x"],
-    /matmul: expected "auto" or "dot", got "lut", which is not available yet/,
+    ["generate", "--matmul", "gemm", "x"],
+    /matmul: expected "auto", "dot", "lut" or { type: "lut", tables }, got "gemm"/,
+  ],
+  [
+    "matmul's tables that are wrong",
+    ["perplexity", "--matmul", "lut:tables=int4", "x"],
+    /matmul.tables: expected "exact" or "int8", got "int4"/,
   ],
   [
     "a cache type that is not there",

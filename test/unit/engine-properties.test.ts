@@ -167,7 +167,6 @@ t.test("techniques: today's values load, later ones say so, others are refused",
   await (await loadModel(tinyModel(), today as lutra.LoadOptions)).dispose();
   const later: Record<string, unknown[]> = {
     kvCacheType: [],
-    matmul: ["lut"],
     ffnSparsity: ["wina", { type: "teal", keep: 0.6 }],
   };
   for (const [field, values] of Object.entries(later)) {

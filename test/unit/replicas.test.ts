@@ -76,6 +76,7 @@ t.test("requests of one affinity, or one namespace, stay on one engine", async (
     isa,
     kvCacheType: "f16" as const,
     replicas: 2,
+    matmul: { type: "dot" as const },
     attention: undefined,
     speculation: undefined,
   };

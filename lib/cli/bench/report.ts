@@ -1,8 +1,9 @@
 /** Rows in the form that was asked for on stdout; what that form has no place for on stderr. */
 import { cpus } from "node:os";
 import { type BaseRow, type BenchRow, parseBase, plotRows } from "../../bench/index.js";
-import { type Model, nameAttention } from "../../engine/index.js";
+import { type Model, nameAttention, nameMatmul } from "../../engine/index.js";
 import { readTextFile } from "../input.js";
+import { describeForms } from "../matmul-forms.js";
 import { note, print, printJson, UsageError } from "../terminal.js";
 import type { BenchFlags, BenchFormat } from "./flags.js";
 import { toCsv, toProfiles, toRatios } from "./output.js";
@@ -29,11 +30,12 @@ export async function baseOf({ compare }: BenchFlags): Promise<BaseRow[] | undef
 
 export async function report<Row extends BenchRow>(rows: readonly Row[], options: Report<Row>): Promise<void> {
   const { format, model, base, toMarkdown, peer = "" } = options;
-  const { isa, threads, attention } = model.info;
-  const name = [model.info.name, nameAttention(attention)].filter(Boolean).join(", ");
+  const { isa, threads, attention, matmul } = model.info;
+  const name = [model.info.name, nameAttention(attention), nameMatmul(matmul)].filter(Boolean).join(", ");
   const ceilings = rows.map(({ read_ceiling_gb_s }) => read_ceiling_gb_s);
   const range = [...new Set([Math.min(...ceilings), Math.max(...ceilings)].map((value) => value.toFixed(1)))].join("–");
   const machine = `${cpus()[0]?.model.trim() || process.arch}, ${isa}, ${threads} threads, read ceiling ${range} GB/s${peer}`;
+  note(describeForms(matmul).join("\n"));
   if (format === "md") {
     await print(toMarkdown(rows, `${name}, ${machine}`, base));
     const profiles = toProfiles(rows);

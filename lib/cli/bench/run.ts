@@ -17,7 +17,7 @@ import {
   type Subject,
   testName,
 } from "../../bench/index.js";
-import { type Model, nameAttention } from "../../engine/index.js";
+import { type Model, nameAttention, nameMatmul } from "../../engine/index.js";
 import { openModel } from "../input.js";
 import { techniqueOptions } from "../options.js";
 import { note, spin, UsageError } from "../terminal.js";
@@ -97,8 +97,10 @@ async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }
   const { threads } = model.info;
   const name = testName(test);
   const attention = nameAttention(model.info.attention);
+  const matmul = nameMatmul(model.info.matmul);
+  const techniques = { ...(attention && { attention }), ...(matmul && { matmul }) };
   const measured = await spin(name, () => runTest(test, subjects, { repetitions, threads, signal }));
-  const rows = measured.map((row) => (attention && row.engine === "lutra" ? { ...row, attention } : row));
+  const rows = measured.map((row) => (row.engine === "lutra" ? { ...row, ...techniques } : row));
   if (!quiet) for (const row of rows) note(progressLine(row));
   if (!flags.profile) return rows;
   const profile = await spin(`${name} profile`, () => profileLutra(model, test, repetitions + 1, signal));

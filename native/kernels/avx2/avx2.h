@@ -7,6 +7,9 @@
 namespace lutra::kernels::avx2 {
 
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[]
+void fill_lut_exact(KernelTable& table) noexcept;      // lut: exact tables
+void fill_lut_int8(KernelTable& table) noexcept;       // lut: 8-bit tables
+void fill_lut_products(KernelTable& table) noexcept;   // lut: products with codebooks
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes, rms_norm, add, scale, rope_*
 void fill_activation(KernelTable& table) noexcept;     // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;      // store_*[], attention_tile[], attention_merge

@@ -7,7 +7,11 @@
 
 namespace lutra::kernels::avx512 {
 
-void fill_matmul(KernelTable& table) noexcept;         // table.matmul[] of the quantised types
+void fill_matmul(KernelTable& table) noexcept;     // table.matmul[] of the quantised types
+void fill_lut_exact(KernelTable& table) noexcept;  // lut: exact tables
+void fill_lut_int8(KernelTable& table) noexcept;   // lut: 8-bit tables
+void fill_lut_products(
+    KernelTable& table) noexcept;  // lut: products with codebooks; call it after base::has_avx512_vbmi()
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes
 void fill_attention(KernelTable& table) noexcept;      // attention_tile[]
 void fill_lookup_values(KernelTable& table) noexcept;  // lookup.tile[]

@@ -12,6 +12,9 @@ namespace lutra::kernels::neon {
 
 void fill_matmul_quantised(KernelTable& table) noexcept;  // table.matmul[] of block and super-block types
 void fill_matmul_float(KernelTable& table) noexcept;      // table.matmul[] of F32 F16 BF16
+void fill_lut_exact(KernelTable& table) noexcept;         // lut: exact tables
+void fill_lut_int8(KernelTable& table) noexcept;          // lut: 8-bit tables
+void fill_lut_products(KernelTable& table) noexcept;      // lut: products with codebooks
 void fill_elementwise(KernelTable& table) noexcept;       // quantize_planes, rms_norm, add, scale, rope_*
 void fill_activation(KernelTable& table) noexcept;        // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;     // of f16: store_*, attention_tile, lookup.tile; attention_merge

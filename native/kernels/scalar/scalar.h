@@ -10,6 +10,8 @@ void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes, rms_n
 void fill_activation(KernelTable& table) noexcept;     // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;      // store_*_f16, attention_tile_f16, attention_merge
 void fill_select(KernelTable& table) noexcept;         // log_sum_exp, top_k
+void fill_lut(KernelTable& table) noexcept;            // lut: bit planes
+void fill_lut_products(KernelTable& table) noexcept;   // lut: products with codebooks
 void fill_screen(KernelTable& table) noexcept;         // screen
 void fill_lookup_keys(KernelTable& table) noexcept;    // lookup.unpack_keys[]
 void fill_lookup_scan(KernelTable& table) noexcept;    // lookup.encode, tables, scan, histogram, select, nibble_dot
