@@ -137,9 +137,8 @@ class LutBench {
     const auto set = static_cast<uint32_t>(std::countr_zero(quant::lut_sets(type)));
     base::AlignedBuffer entries(kernels::lut_entries_bytes(static_cast<kernels::LutSet>(set), tables, k));
     const kernels::LutBuildFn build = table_.lut.build[set][static_cast<size_t>(tables)];
-    return bench::median_seconds(0.001, [&] {
-      build({k, planes.data(), d.data(), entries.data(), table_d.data(), biases.data()});
-    });
+    return bench::median_seconds(
+        0.001, [&] { build({k, planes.data(), d.data(), entries.data(), table_d.data(), biases.data()}); });
   }
 
   const bench::Flags& flags_;
