@@ -21,7 +21,7 @@ export interface LoadOptions {
   /**
    * How weights are multiplied: "dot" (multiply-adds), or "lut" (table lookups, of types of 2 to 5 bits), which by
    * default gives the same bits. "auto" (default) takes for weights of each type and shape what is faster on this machine: the
-   * first load of a model measures it, some 100 ms a shape, and the cache folder keeps it.
+   * first load of a model measures it, some 50 ms a shape, and the cache folder keeps it.
    */
   matmul?: "auto" | "dot" | "lut" | LutOptions;
   /**

@@ -1,7 +1,8 @@
 /**
  * What `matmul: "auto"` chooses for each kind of weights of some models, and what the choice costs: every kind is probed
  * several times; the first probe chooses, as a load does, and the medians of all the others say how much faster the form it
- * did not choose would have been. Writes bench/results/<date>-matmul-auto.json.
+ * did not choose would have been: for what it goes by (the time a row, summed over 1, 2 and 4 rows), and for each number of
+ * rows. Writes bench/results/<date>-matmul-auto.json.
  *
  *   npm run build:all && node bench/kernels/auto.mjs 7 MODEL.gguf…
  */
@@ -31,10 +32,16 @@ for (const path of paths) {
       lutUs: median(forms.map((form) => form.times[j].lutUs)),
     }));
     const form = chooseForm({ type, rows: n, cols, times });
-    const [dot, lut] = [timeARow(form, (each) => each.dotUs), timeARow(form, (each) => each.lutUs)];
-    const loss = Math.max(0, (kernel === "lut" ? lut / dot : dot / lut) - 1);
-    rows.push({ model: path.split("/").at(-1), type, rows: n, cols, kernel, loss, lut_against_dot: lut / dot, times });
-    console.log(`${rows.at(-1).model} ${type} ${n}x${cols}: ${kernel}, loss ${(100 * loss).toFixed(1)} %, lut/dot ${(lut / dot).toFixed(2)}`);
+    const lossOf = (dot, lut) => Math.max(0, (kernel === "lut" ? lut / dot : dot / lut) - 1);
+    const loss = lossOf(
+      timeARow(form, (each) => each.dotUs),
+      timeARow(form, (each) => each.lutUs),
+    );
+    const losses = times.map(({ dotUs, lutUs }) => lossOf(dotUs, lutUs));
+    const model = path.split("/").at(-1);
+    rows.push({ model, type, rows: n, cols, kernel, loss, losses, times });
+    const shown = [loss, ...losses].map((value) => (100 * value).toFixed(1));
+    console.log(`${model} ${type} ${n}x${cols}: ${kernel}, loss ${shown[0]} % (${shown.slice(1).join(", ")} % at 1, 2, 4 rows)`);
   }
 }
 writeResults(root, "matmul-auto", { ...describeRun(root), flags: { rounds, isa, threads }, rows });

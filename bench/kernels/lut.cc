@@ -31,6 +31,14 @@ Form form_named(const std::string& name) {
   std::exit(2);
 }
 
+struct Case {
+  TensorType type;
+  Shape shape;
+  uint32_t columns;
+  int threads;
+  uint64_t bytes;  ///< of weights to rotate over, at least
+};
+
 /// One form of one product, and the times of its rounds.
 struct Contestant {
   std::string name;
@@ -38,16 +46,15 @@ struct Contestant {
   Product product;
   std::vector<double> seconds;
 
-  static quant::LutRoom room(Form form, TensorType type, Shape shape) {
+  static quant::LutRoom room(Form form, const Case& at) {
     if (form == Form::kDot) return {};
     const auto tables = form == Form::kExactLut ? kernels::LutTables::kExact : kernels::LutTables::kInt8;
-    return {quant::lut_sets(type), quant::lut_tile_bytes(type, shape.k), 2, tables};
+    return {quant::lut_sets(at.type), quant::lut_tile_bytes(at.type, at.shape.k), at.threads, tables};
   }
-  Contestant(const kernels::KernelTable& table, const std::string& form, TensorType type, Shape shape, uint32_t n,
-             uint64_t bytes)
+  Contestant(const kernels::KernelTable& table, const std::string& form, const Case& at)
       : name(form),
-        weights(type, shape, bytes, form_named(form)),
-        product(table, shape, n, room(form_named(form), type, shape)) {}
+        weights(at.type, at.shape, at.bytes, form_named(form)),
+        product(table, at.shape, at.columns, room(form_named(form), at)) {}
 
   double error() const {
     const quant::Matrix matrix = weights.copy(0);
@@ -91,7 +98,7 @@ class LutBench {
   void measure(base::ThreadTeam& team, TensorType type, Shape shape, uint32_t n, bool cold) {
     std::vector<Contestant> contestants;
     for (const std::string& form : flags_.list("forms")) {
-      contestants.emplace_back(table_, form, type, shape, n, cold ? bench::cold_bytes() : 1);
+      contestants.emplace_back(table_, form, Case{type, shape, n, team.size(), cold ? bench::cold_bytes() : 1});
     }
     const double ceiling = ceiling_.measure(team);
     const double hz = bench::clock_hz();

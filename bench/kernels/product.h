@@ -58,7 +58,7 @@ class Weights {
  public:
   Weights(TensorType type, Shape shape, uint64_t wanted_bytes, Form form = Form::kDot) {
     matrix_.type = type;
-    matrix_.bit_planes = form != Form::kDot;
+    matrix_.tiled = form != Form::kDot;
     matrix_.rows = shape.rows;
     matrix_.k = shape.k;
     matrix_.panel_bytes = quant::panel_bytes(type, shape.k);
@@ -86,25 +86,27 @@ class Weights {
   uint64_t matrix_bytes() const { return matrix_bytes_; }
 
  private:
-  // As many rows as are packed together, repeated.
+  // The rows of one tile, repeated.
   void fill() {
     const TensorType type = matrix_.type;
     std::mt19937 random(1);
-    const uint32_t n_rows = matrix_.bit_planes ? quant::kGroupRows : kernels::kPanelRows;
-    rows_.resize(n_rows * quant::row_bytes(type, matrix_.k));
+    const uint64_t row_bytes = quant::row_bytes(type, matrix_.k);
+    rows_.resize(quant::kGroupRows * row_bytes);
     for (uint8_t& byte : rows_) byte = static_cast<uint8_t>(random() & 0x3B);  // keeps every float of a type finite
     if (type == TensorType::MXFP4) {  // nor have its powers of two subnormal products
       for (size_t at = 0; at < rows_.size(); at += 17) rows_[at] |= 0x40;
     }
-    uint64_t step = matrix_.panel_bytes;
-    if (matrix_.bit_planes) {
-      quant::pack_lut_tile(type, rows_.data(), n_rows, matrix_.k, bytes_.data());
-      step = quant::lut_tile_bytes(type, matrix_.k);
+    std::vector<uint8_t> group(quant::kGroupPanels * matrix_.panel_bytes);
+    if (matrix_.tiled) {
+      quant::pack_lut_tile(type, rows_.data(), quant::kGroupRows, matrix_.k, group.data());
     } else {
-      quant::pack_panel(type, rows_.data(), n_rows, matrix_.k, bytes_.data());
+      for (uint32_t panel = 0; panel < quant::kGroupPanels; ++panel) {
+        quant::pack_panel(type, rows_.data() + panel * kernels::kPanelRows * row_bytes, kernels::kPanelRows, matrix_.k,
+                          group.data() + panel * matrix_.panel_bytes);
+      }
     }
-    for (uint64_t at = step; at < bytes_.size_bytes(); at += step) {
-      std::memcpy(bytes_.data() + at, bytes_.data(), step);
+    for (uint64_t at = 0; at < bytes_.size_bytes(); at += group.size()) {
+      std::memcpy(bytes_.data() + at, group.data(), std::min<uint64_t>(group.size(), bytes_.size_bytes() - at));
     }
   }
 

@@ -6,7 +6,7 @@ import { abiVersion, type NativeBinding } from "./native.js";
 export type * from "./native.js";
 export { abiVersion } from "./native.js";
 export { here } from "./here.js";
-export { type BinaryAttempt, packageRoot } from "./locate.js";
+export { type BinaryAttempt, packageRoot, packageVersion } from "./locate.js";
 
 let loaded: NativeBinding | undefined;
 let attempts: BinaryAttempt[] = [];

@@ -25,6 +25,10 @@ export function packageRoot(): string {
   }
 }
 
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string }).version;
+}
+
 function packageName(file: string): unknown {
   try {
     return (JSON.parse(readFileSync(file, "utf8")) as { name?: unknown }).name;

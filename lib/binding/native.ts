@@ -158,7 +158,7 @@ export interface NativeBinding {
   measureReadCeiling(megabytes: number, threads: number): number;
   /**
    * Seconds of a product with a rows × cols matrix by multiply-adds and by exact tables, for each of `columns` (1..4):
-   * [dot, lut] of each in turn. Blocks, up to some 200 ms a column. Empty for types without tables.
+   * [dot, lut] of each in turn. Blocks, up to some 200 ms a column. Empty for types without tables, and without the memory for it.
    */
   probeProducts(
     type: string,
@@ -179,8 +179,8 @@ export interface NativeBinding {
 
   /**
    * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
-   * `onProgress(done, total)` is called on this thread between tensors, in bytes. `planes` names kinds of weights, as
-   * "TYPE ROWSxCOLS" or "all", that become bit planes where their type has them: products with them are looked up. Every
+   * `onProgress(done, total)` is called on this thread between tensors, in bytes. `tiles` names kinds of weights, as
+   * "TYPE ROWSxCOLS" or "all", that become tiles where their type has them: products with them are looked up. Every
    * choice is another copy.
    */
   modelAcquire(
@@ -188,7 +188,7 @@ export interface NativeBinding {
     threads: number,
     control: Int32Array,
     onProgress?: (done: number, total: number) => void,
-    planes?: string[],
+    tiles?: string[],
   ): number;
   /** Another handle of the same weights, which belongs to the calling thread; no file is opened. */
   modelShare(handle: number): number;
@@ -215,7 +215,7 @@ export interface NativeBinding {
       isa: Isa;
       kvType?: KvCacheType;
       attention?: NativeAttention;
-      tables?: LutTables; // of weights in planes; default: exact
+      tables?: LutTables; // of weights in tiles; default: exact
     },
   ): number;
   engineRelease(handle: number): void;

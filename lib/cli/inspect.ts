@@ -53,12 +53,12 @@ async function inspect(flags: InspectFlags, signal: AbortSignal): Promise<void> 
 }
 
 async function load(path: string, flags: InspectFlags, signal: AbortSignal): Promise<Loaded> {
-  const [{ binding }, { planesOf }] = await Promise.all([import("../binding/index.js"), import("../engine/index.js")]);
+  const [{ binding }, { tilesOf }] = await Promise.all([import("../binding/index.js"), import("../engine/index.js")]);
   const options = { contextSize: flags.ctxSize || undefined, ...techniqueOptions({ matmul: flags.matmul }) };
   await using model = await openModel({ ...flags, model: path }, options, signal);
   const { threads, contextSize, matmul } = model.info;
   // Shares the copy that is in memory already.
-  const handle = binding.modelAcquire(path, threads, new Int32Array(1), undefined, planesOf(matmul));
+  const handle = binding.modelAcquire(path, threads, new Int32Array(1), undefined, tilesOf(matmul));
   try {
     const kernels = new Map(binding.modelTensors(handle).map((tensor) => [tensor.name, tensor.kernel]));
     return { memory: model.estimate(), contextSize, matmul, kernels };

@@ -1,9 +1,7 @@
 #!/usr/bin/env node
 /** The `lutra` command. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command } from "commander";
-import { packageRoot } from "../binding/index.js";
+import { packageVersion } from "../binding/index.js";
 import { registerBench } from "./bench.js";
 import { registerCalibrate } from "./calibrate.js";
 import { registerDoctor } from "./doctor.js";
@@ -16,14 +14,10 @@ import { registerQuantize } from "./quantize.js";
 import { endQuietlyOnClosedStdout, reportFailure, usageLine } from "./terminal.js";
 import { registerTokenize } from "./tokenize.js";
 
-function version(): string {
-  return (JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string }).version;
-}
-
 function createProgram(): Command {
   const program = new Command("lutra")
     .description("language models on the CPU")
-    .version(version(), "-V, --version")
+    .version(packageVersion(), "-V, --version")
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
     .showSuggestionAfterError()

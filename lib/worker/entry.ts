@@ -10,7 +10,7 @@ import { header } from "./control.js";
 import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
 import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
-import { planesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
+import { tilesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
 
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
@@ -52,7 +52,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   };
   const model =
     task.model === 0
-      ? binding.modelAcquire(task.path, threads, control, onProgress, planesOf(matmul))
+      ? binding.modelAcquire(task.path, threads, control, onProgress, tilesOf(matmul))
       : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);

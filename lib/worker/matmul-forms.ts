@@ -1,5 +1,5 @@
 /**
- * How products with each kind of weights are made: which weights become bit planes, whose products are looked up. For "auto"
+ * How products with each kind of weights are made: which weights become tiles, whose products are looked up. For "auto"
  * both forms of each kind of product are timed on this machine, where nobody has before; they give the same bits.
  */
 import type { LutTables, NativeBinding, NativeTensor } from "../binding/native.js";
@@ -12,11 +12,13 @@ import type { EngineTask } from "./protocol.js";
 const columns = Int32Array.of(1, 2, 4);
 /** Products of smaller weights are a small part of any step: they stay multiply-adds. */
 const minBytes = 64 << 10;
+/** A file may claim any shape; what is no model is refused later, by who loads it. */
+const maxSize = 1 << 24;
 /** Of its time by multiply-adds, what a product must save to be looked up: less is noise. */
 const margin = 0.03;
 
 /** As `modelAcquire` takes them. */
-export function planesOf(matmul: MatmulInfo): string[] {
+export function tilesOf(matmul: MatmulInfo): string[] {
   if (matmul.type === "lut") return ["all"];
   if (matmul.type === "dot") return [];
   return matmul.forms.filter(({ kernel }) => kernel === "lut").map(({ type, rows, cols }) => `${type} ${rows}x${cols}`);
@@ -38,7 +40,7 @@ export function settleMatmul(
     if (form === undefined) {
       if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
       const seconds = binding.probeProducts(type, rows, cols, columns, { isa, threads });
-      if (seconds.length === 0) continue; // no tables for its type
+      if (seconds.length === 0) continue; // no tables for its type, or no room to measure them
       form = chooseForm({ type, rows, cols, times: toTimes(seconds) });
     }
     forms.push(form);
@@ -74,9 +76,10 @@ function kindsOf(tensors: NativeTensor[]): Kind[] {
   const kinds = new Map<string, Kind>();
   for (const { name, type, shape, sizeBytes, supported } of tensors) {
     const [cols, rows] = shape;
-    const isLooked = name === "token_embd.weight" && hasHead; // its rows are read one by one
-    if (!supported || shape.length !== 2 || sizeBytes < minBytes || isLooked) continue;
-    if (cols !== undefined && rows !== undefined) kinds.set(`${type} ${rows}x${cols}`, { type, rows, cols });
+    const isGathered = name === "token_embd.weight" && hasHead; // its rows are read one by one
+    if (!supported || shape.length !== 2 || sizeBytes < minBytes || isGathered) continue;
+    if (cols === undefined || rows === undefined || Math.max(rows, cols) > maxSize) continue;
+    kinds.set(`${type} ${rows}x${cols}`, { type, rows, cols });
   }
   return [...kinds.values()];
 }

@@ -13,8 +13,8 @@ std::shared_ptr<const forward::LoadedModel> model_of(const Arguments& arguments)
   return models().get(arguments.integer(0, "handle", 0, kMaxHandle));
 }
 
-model::PlaneChoice plane_choice(const Arguments& arguments, size_t index) {
-  const std::vector<std::string> kinds = arguments.optional_texts(index, "planes");
+model::TileChoice tile_choice(const Arguments& arguments, size_t index) {
+  const std::vector<std::string> kinds = arguments.optional_texts(index, "tiles");
   return {.kinds = {kinds.begin(), kinds.end()}};
 }
 
@@ -28,7 +28,7 @@ Napi::Value model_acquire(const Arguments& arguments) {
   bool callback_threw = false;
   model::LoadOptions options;
   options.threads = threads;
-  options.planes = plane_choice(arguments, 4);
+  options.tiles = tile_choice(arguments, 4);
   options.abort = reinterpret_cast<const std::atomic<int32_t>*>(control.data);
   if (!on_progress.IsEmpty()) {
     options.progress = [&](uint64_t done, uint64_t total) {
@@ -103,7 +103,7 @@ Napi::Value model_tensors(const Arguments& arguments) {
     tensor.Set("type", base::tensor_type_traits(report.type).name);
     tensor.Set("rows", report.rows);
     tensor.Set("cols", report.k);
-    tensor.Set("kernel", report.bit_planes ? "lut" : "dot");
+    tensor.Set("kernel", report.tiled ? "lut" : "dot");
     tensor.Set("packedBytes", static_cast<double>(report.packed_bytes));
     tensors.Set(tensors.Length(), tensor);
   }

@@ -19,8 +19,10 @@ using quant::Activations;
 using quant::Matrix;
 using Clock = std::chrono::steady_clock;
 
-// Passes read one stretch after the other and come round when the last-level cache has seen this much else.
+// Passes read one stretch after the other of this much memory: when they come round, a core's share of most last-level
+// caches has seen enough else. More could be too much for a container that just holds the model.
 constexpr uint64_t kRingBytes = 64 << 20;
+constexpr uint64_t kPattern = 64 << 10;
 constexpr uint64_t kPassBytes = 4 << 20;
 constexpr int kRounds = 11;
 constexpr double kMostSeconds = 0.15;
@@ -37,7 +39,6 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 bool fill(base::AlignedBuffer& ring) {
   if (ring.data() == nullptr) return false;
   ring.prefer_huge_pages();
-  constexpr uint64_t kPattern = 64 << 10;
   uint32_t state = 1;
   for (uint64_t i = 0; i < kPattern; ++i) ring.data()[i] = static_cast<uint8_t>((next_random(state) & 0x3B) | 0x40);
   for (uint64_t at = kPattern; at < kRingBytes; at += kPattern) std::memcpy(ring.data() + at, ring.data(), kPattern);
@@ -91,7 +92,7 @@ class Contestant {
 };
 
 // A taller matrix takes as long a row as its first rows do.
-Matrix matrix_of(const ProbedProduct& probed, bool bit_planes) {
+Matrix matrix_of(const ProbedProduct& probed, bool tiled) {
   Matrix matrix;
   matrix.type = probed.type;
   matrix.k = probed.k;
@@ -99,7 +100,7 @@ Matrix matrix_of(const ProbedProduct& probed, bool bit_planes) {
   matrix.group_bytes = quant::kGroupPanels * matrix.panel_bytes;
   const uint64_t groups = std::max<uint64_t>(1, kPassBytes / matrix.group_bytes);
   matrix.rows = static_cast<uint32_t>(std::min<uint64_t>(probed.rows, groups * quant::kGroupRows));
-  matrix.bit_planes = bit_planes;
+  matrix.tiled = tiled;
   return matrix;
 }
 
@@ -114,13 +115,14 @@ base::Result<std::vector<FormTimes>> probe_forms(const ProbedProduct& probed, st
       most_rows > kernels::kLutColumns || std::find(columns.begin(), columns.end(), 0u) != columns.end()) {
     return Status("INVALID_OPTION", "expected whole blocks a row, 1 to 4 columns, and an isa of this machine");
   }
+  if (matrix_of(probed, true).bytes() > kRingBytes) return std::vector<FormTimes>();
   base::ThreadTeam team(probed.threads);
   const quant::LutRoom room = {quant::lut_sets(probed.type), quant::lut_tile_bytes(probed.type, probed.k), team.size(),
                                kernels::LutTables::kExact};
   base::AlignedBuffer ring(kRingBytes);
   Contestant dot(matrix_of(probed, false), most_rows, {});
   Contestant lut(matrix_of(probed, true), most_rows, room);
-  if (!dot.ok() || !lut.ok() || !fill(ring)) return Status("E_OUT_OF_MEMORY", "could not allocate the probe's weights");
+  if (!dot.ok() || !lut.ok() || !fill(ring)) return std::vector<FormTimes>();  // nothing to fail a load for
   uint64_t place = 0;
   std::vector<FormTimes> times;
   for (const uint32_t n : columns) {

@@ -27,8 +27,8 @@ struct ProbedProduct {
 
 /// Times the product with each number of activation rows, both forms by turns: the least of some rounds, for weights
 /// that come from memory. Takes some 20 ms for that memory and at most about 150 ms for each number of rows. Empty for
-/// a type without bit planes. Codes: INVALID_OPTION (no whole blocks a row, more rows than tables are for, an isa this
-/// machine has not), E_OUT_OF_MEMORY.
+/// a type without tiles, for rows of tens of megabytes, and where there is no memory for the probe's weights. Codes:
+/// INVALID_OPTION (no whole blocks a row, more rows than tables are for, an isa this machine has not).
 base::Result<std::vector<FormTimes>> probe_forms(const ProbedProduct& probed, std::span<const uint32_t> columns);
 
 }  // namespace lutra::forward

@@ -49,7 +49,7 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
   auto file = gguf::File::open(path);
   if (!file.ok()) return file.status();
   std::string key = file.value()->identity();
-  for (const std::string& kind : options.planes.kinds) key += ", planes of " + kind;
+  for (const std::string& kind : options.tiles.kinds) key += ", tiles of " + kind;
   {
     std::unique_lock lock(mutex_);
     while (true) {

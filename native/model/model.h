@@ -38,11 +38,11 @@ struct TensorReport {
   base::TensorType type;
   uint32_t rows, k;
   uint64_t packed_bytes;
-  bool bit_planes;
+  bool tiled;
 };
 
-/// Which weights become bit planes, for products by lookup, of those whose types have them.
-struct PlaneChoice {
+/// Which weights become tiles, for products by lookup, of those whose types have them.
+struct TileChoice {
   std::set<std::string> kinds;  ///< "TYPE ROWSxCOLS", or "all"
 
   bool takes(base::TensorType type, uint64_t rows, uint64_t k) const;
@@ -50,7 +50,7 @@ struct PlaneChoice {
 
 struct LoadOptions {
   int threads = 1;
-  PlaneChoice planes;
+  TileChoice tiles;
   const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
   std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };

@@ -26,18 +26,8 @@ constexpr uint64_t kReadBytes = 256 * 1024;
 
 // Rows that are packed together.
 uint64_t rows_at_once(const quant::Matrix* matrix) {
-  return matrix != nullptr && matrix->bit_planes ? quant::kGroupRows : kernels::kPanelRows;
+  return matrix != nullptr && matrix->tiled ? quant::kGroupRows : kernels::kPanelRows;
 }
-
-}  // namespace
-
-bool PlaneChoice::takes(base::TensorType type, uint64_t rows, uint64_t k) const {
-  if (kinds.empty() || !quant::has_lut_tiles(type)) return false;
-  const std::string name = base::tensor_type_traits(type).name;
-  return kinds.contains("all") || kinds.contains(name + " " + std::to_string(rows) + "x" + std::to_string(k));
-}
-
-namespace {
 
 std::string shape_text(const gguf::TensorInfo& info) {
   std::string text = "[";
@@ -114,8 +104,9 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
          .rows = static_cast<uint32_t>(rows),
          .k = static_cast<uint32_t>(k),
          .panel_bytes = quant::panel_bytes(type, k)};
-  out.bit_planes = options_.planes.takes(type, rows, k);
-  if (out.bit_planes) {
+  const bool gathered = &out == &model_.embedding && head_ != &out;  // its rows are read one by one
+  out.tiled = !gathered && options_.tiles.takes(type, rows, k);
+  if (out.tiled) {
     model_.table_sets |= out.table_sets();
     model_.largest_tile_bytes = std::max(model_.largest_tile_bytes, quant::lut_tile_bytes(type, k));
   }
@@ -123,11 +114,11 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
   out.group_bytes = quant::kGroupPanels * out.panel_bytes;
   arena_bytes_ = arena_bytes_.padded_to(kArenaAlignment);
   bindings_.push_back({info, &out, nullptr, arena_bytes_.value()});
-  const uint32_t n_panels = out.bit_planes ? quant::kGroupPanels * out.n_groups() : out.n_panels();
+  const uint32_t n_panels = out.tiled ? quant::kGroupPanels * out.n_groups() : out.n_panels();
   const CheckedSize bytes = CheckedSize(out.panel_bytes + out.low_panel_bytes) * n_panels;
   arena_bytes_ = arena_bytes_ + bytes;
   used_.insert(info);
-  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value(), out.bit_planes});
+  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value(), out.tiled});
   return bind_vector(name + ".bias", rows, bias_required, out.bias);
 }
 
@@ -342,7 +333,7 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     if (matrix.low != nullptr) {
       quant::pack_split_panel(rows, n, k, place + matrix.panel_offset(panel),
                               place + matrix.panel_bytes * matrix.n_panels() + matrix.low_panel_bytes * panel);
-    } else if (matrix.bit_planes) {
+    } else if (matrix.tiled) {
       quant::pack_lut_tile(type, rows, n, k, place + matrix.panel_offset(panel));
     } else {
       quant::pack_panel(type, rows, n, k, place + matrix.panel_offset(panel));

@@ -28,8 +28,8 @@ class Activations {
   };
 
   Activations() = default;
-  /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12 bytes an element of the few rows that exact
-  /// ones are built for, 4.5 of all rows for 8-bit ones; 48 and 16.5 where tables are of products.
+  /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12.5 bytes an element of the few rows that
+  /// exact ones are built for, 4.5 of all rows for 8-bit ones; 48.5 and 16.5 where tables are of products.
   static uint64_t bytes_needed(uint64_t max_rows, uint64_t max_k, const LutRoom& room = {});
   /// Takes its arrays out of `arena` (bytes_needed bytes, 64-byte aligned, owned by the caller).
   Activations(uint8_t* arena, uint32_t max_rows, uint32_t max_k, const LutRoom& room = {});
@@ -50,8 +50,8 @@ class Activations {
   uint32_t n() const { return n_; }
   uint32_t k() const { return k_; }
   kernels::PlaneActivations planes(uint32_t first_row) const;
-  /// Whether the rows may have tables. Exact ones are for few rows, of which they are
-  /// faster than panels, with the same result; those of 8 bits for any number, so that a row's result is its own.
+  /// Whether the rows may have tables. Exact ones are for few rows, whose result is that of panels; those of 8 bits for
+  /// any number, so that a row's result is its own.
   bool has_tables() const { return n_ <= table_rows_; }
   Tables tables(kernels::LutSets set, uint32_t first_row) const;
   /// Where a thread may put the panels of a tile.

@@ -21,7 +21,7 @@ uint32_t panels_per_chunk(const Matrix& matrix, uint32_t n_tiles, int n_threads)
   const uint64_t wanted_chunks = std::max<uint64_t>(1, static_cast<uint64_t>(n_threads) * 4 / n_tiles);
   const uint64_t by_balance = std::max<uint64_t>(1, matrix.n_panels() / wanted_chunks);
   const uint64_t panels = std::min(by_bytes, by_balance);
-  const uint64_t together = matrix.bit_planes ? kGroupPanels : 2;
+  const uint64_t together = matrix.tiled ? kGroupPanels : 2;
   return static_cast<uint32_t>((panels + together - 1) / together * together);
 }
 
@@ -108,7 +108,7 @@ void run_kernel(const kernels::KernelTable& kernels, const Tokens& tokens, const
                 uint32_t end, Outputs out) {
   const uint32_t row_begin = begin * kernels::kPanelRows;
   const uint32_t rows = std::min(matrix.rows, end * kernels::kPanelRows) - row_begin;
-  const auto run = !matrix.bit_planes ? multiply_panels : tokens.x.has_tables() ? look_up : multiply_tiles_as_panels;
+  const auto run = !matrix.tiled ? multiply_panels : tokens.x.has_tables() ? look_up : multiply_tiles_as_panels;
   run(kernels, tokens, matrix, begin, rows, out);
   if (matrix.bias == nullptr) return;
   for (uint32_t i = 0; i < tokens.n; ++i) {

@@ -35,7 +35,7 @@ struct Matrix {
   const uint8_t* low = nullptr;
   uint64_t low_panel_bytes = 0;
   /// Groups are tiles (lut_tile.h), of bit planes but for codebook types, the last one whole; products are looked up.
-  bool bit_planes = false;
+  bool tiled = false;
 
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   uint32_t n_groups() const { return (n_panels() + kGroupPanels - 1) / kGroupPanels; }
@@ -43,10 +43,10 @@ struct Matrix {
   uint64_t panel_offset(uint64_t p) const { return p / kGroupPanels * group_bytes + p % kGroupPanels * panel_bytes; }
   const uint8_t* low_panel(uint64_t p) const { return low == nullptr ? nullptr : low + p * low_panel_bytes; }
   /// Of the panels or tiles, where no other matrix alternates with it.
-  uint64_t bytes() const { return panel_bytes * (bit_planes ? kGroupPanels * n_groups() : n_panels()); }
+  uint64_t bytes() const { return panel_bytes * (tiled ? kGroupPanels * n_groups() : n_panels()); }
   uint64_t low_bytes() const { return low == nullptr ? 0 : n_panels() * low_panel_bytes; }
   /// Tables that a product asks of activations.
-  kernels::LutSets table_sets() const { return bit_planes ? lut_sets(type) : kernels::LutSets{0}; }
+  kernels::LutSets table_sets() const { return tiled ? lut_sets(type) : kernels::LutSets{0}; }
   bool takes_floats() const {
     return type == base::TensorType::F32 || type == base::TensorType::F16 || type == base::TensorType::BF16;
   }

@@ -89,7 +89,7 @@ void pack_split_panel(const uint8_t* rows, uint32_t n_rows, uint64_t k, uint8_t*
 void dequantize_matrix_row(const Matrix& matrix, uint32_t row, float* out) {
   const uint32_t panel = row / kPanelRows, r = row % kPanelRows;
   const uint8_t* high = matrix.panels + matrix.panel_offset(panel);
-  if (matrix.bit_planes) {
+  if (matrix.tiled) {
     const uint8_t* tile = matrix.panels + matrix.panel_offset(panel / kGroupPanels * kGroupPanels);
     return dequantize_lut_row(matrix.type, tile, row % kGroupRows, matrix.k, out);
   }

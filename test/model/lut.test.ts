@@ -41,11 +41,11 @@ for (const name of ["smollm2-135m-instruct", "gemma-3-270m"]) {
     const ids = [...int8.tokenize(builtinText.slice(0, 400))].slice(0, 40);
     const expected = digest(path, ids, 40, {});
     for (const chunk of [1, 4, 7])
-      t.equal(digest(path, ids, chunk, { planes: ["all"] }), expected, `all logits, chunks of ${chunk}`);
-    const approximate = digest(path, ids, 40, { planes: ["all"], tables: "int8" });
+      t.equal(digest(path, ids, chunk, { tiles: ["all"] }), expected, `all logits, chunks of ${chunk}`);
+    const approximate = digest(path, ids, 40, { tiles: ["all"], tables: "int8" });
     t.not(approximate, expected, "8-bit tables are an approximation");
     for (const chunk of [1, 3])
-      t.equal(digest(path, ids, chunk, { planes: ["all"], tables: "int8" }), approximate, `of one answer: ${chunk}`);
+      t.equal(digest(path, ids, chunk, { tiles: ["all"], tables: "int8" }), approximate, `of one answer: ${chunk}`);
 
     const { against, approximations } = await int8.perplexity(builtinText.slice(0, 2000), { against: "exact" });
     t.comment(`${name}: 8-bit tables, KL ${against?.klMean}, top-1 agreement ${against?.top1Agreement}`);

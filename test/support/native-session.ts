@@ -16,7 +16,7 @@ export interface SessionOptions {
   sequences?: number;
   /** Room for hidden states. */
   hiddenRows?: number;
-  planes?: string[];
+  tiles?: string[];
   tables?: LutTables;
 }
 
@@ -41,8 +41,8 @@ export class NativeSession {
 
   constructor(path: string, options: SessionOptions = {}) {
     const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024, sequences = 1 } = options;
-    const { planes, tables } = options;
-    this.#model = binding.modelAcquire(path, 2, new Int32Array(1), undefined, planes);
+    const { tiles, tables } = options;
+    this.#model = binding.modelAcquire(path, 2, new Int32Array(1), undefined, tiles);
     ({ vocabSize: this.vocabSize, dim: this.dim } = binding.modelInfo(this.#model));
     this.#pages = Math.ceil(maxPositions / pagePositions);
     const pages = this.#pages * sequences;

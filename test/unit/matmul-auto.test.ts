@@ -128,6 +128,7 @@ t.test("what native code refuses to measure", (t) => {
     binding.probeProducts(type, 64, cols, Int32Array.from(columns), { isa, threads: 1 });
   t.equal(probe("Q8_0", 256, [1]).length, 0, "no tables");
   t.equal(probe("Q4_0", 256, [1, 4]).length, 4);
+  t.equal(probe("Q4_0", 1 << 22, [1]).length, 0, "a tile larger than the weights to rotate over");
   t.throws(() => probe("Q9_9", 256, [1]), { name: "TypeError", message: /type: expected/ });
   for (const [cols, columns] of [
     [255, [1]],

@@ -43,7 +43,9 @@ export async function calibrate(source: string, options: CalibrateOptions): Prom
   const path = await resolveModel(source, { offline, onPullProgress, signal });
   const stamp = await stampFile(path);
   const plan = attentionPlan({ ...attention, dSub, outliers }, { text, maxTokens: 0, contextSize });
-  const small = { contextSize: trialContext, maxSequences: 1, speculation: undefined };
+  // One pass over a text is no reason to measure products.
+  const matmul = engine.matmul.type === "auto" ? ({ type: "dot" } as const) : engine.matmul;
+  const small = { contextSize: trialContext, maxSequences: 1, speculation: undefined, matmul };
   const engines = await Replicas.start({
     task: { ...engine, ...small, attention: plan, path },
     onLoadProgress,

@@ -8,7 +8,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { abiVersion, type Isa } from "../../binding/index.js";
+import { type Isa, packageVersion } from "../../binding/index.js";
 import { replaceFile, writeAll } from "../../files/index.js";
 import { cacheFolder } from "../../models/index.js";
 import type { MatmulForm, MatmulInfo } from "../../types.js";
@@ -69,7 +69,7 @@ function nameOf({ type, rows, cols }: MatmulForm): string {
 }
 
 function placeOf({ isa, threads }: EngineKind): string {
-  const machine = JSON.stringify([cpus()[0]?.model, cpus().length, isa, threads, abiVersion]);
+  const machine = JSON.stringify([cpus()[0]?.model, cpus().length, isa, threads, packageVersion()]);
   const name = createHash("sha256").update(machine).digest("hex").slice(0, 32);
   return join(cacheFolder(), "matmul", `${name}.json`);
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/fetch.h"
 #include "kernels/kernels.h"
 
 namespace lutra::kernels::avx2 {
@@ -41,7 +42,7 @@ inline void prefetch_ahead(const uint8_t* weights, uint32_t n_bytes) {
   constexpr uint32_t kFar = 8192, kNear = 1024;
   for (uint32_t i = 0; i < n_bytes; i += 64) {
     if constexpr (kColumns <= 2) {
-      _mm_prefetch(reinterpret_cast<const char*>(weights + kFar + i), _MM_HINT_T1);
+      fetch_line(weights + kFar + i);
     } else {
       _mm_prefetch(reinterpret_cast<const char*>(weights + kNear + i), _MM_HINT_T0);
     }

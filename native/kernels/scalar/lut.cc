@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 #include "kernels/lut/build_tables.h"
 #include "kernels/panel_layout.h"
-#include "kernels/scalar/matmul_tile.h"
+#include "kernels/scalar/lut_tile.h"
 #include "kernels/scalar/scalar.h"
 
 namespace lutra::kernels::scalar {
@@ -97,18 +97,12 @@ void add_unit(const uint8_t* super_block, uint32_t u, uint32_t first, const Unit
     const float eight[8] = {b, b, b, b, b, b, b, b};
     fma8(a, eight, acc);
   };
-  const auto add_product = [&](const int32_t* integers, float d_a) {
-    float floats[8], factors[8];
-    for (int r = 0; r < 8; ++r) floats[r] = static_cast<float>(integers[r]);
-    for (int r = 0; r < 8; ++r) factors[r] = w[r] * d_a;
-    fma8(floats, factors, acc);
-  };
   if constexpr (kTables == LutTables::kExact) {
     for (int r = 0; r < 8; ++r) sums[0][r] += sums[1][r];
-    add_product(sums[0], column.d[0]);
+    add_scaled(sums[0], w, column.d[0], acc);
   } else {
-    add_product(sums[0], column.d[0]);
-    add_product(sums[1], column.d[1]);
+    add_scaled(sums[0], w, column.d[0], acc);
+    add_scaled(sums[1], w, column.d[1], acc);
   }
   if constexpr (Shape::kNarrow) {
     add(offsets[0], column.s16[0]);
@@ -120,25 +114,13 @@ void add_unit(const uint8_t* super_block, uint32_t u, uint32_t first, const Unit
 
 template <const PanelShape& kPanel, int kZero, LutTables kTables>
 void matmul_tiles(const LutMatmulArgs& args) noexcept {
-  const uint64_t blocks = args.k / 32;
-  for (uint64_t column = 0; column < args.n; ++column) {
-    for (uint32_t row = 0; row < args.rows; row += 8) {
-      const uint8_t* super_block = args.tiles + row / kLutRows * args.tile_bytes;
-      float acc[8] = {};
-      for (uint64_t k = 0; k < args.k; k += kPanel.elements, super_block += 4 * kPanel.bytes) {
-        for (uint32_t u = 0; u < kPanel.elements / 32u; ++u) {
-          const uint64_t block = column * blocks + k / 32 + u;
-          const UnitColumn at = {args.entries + block * 8 * lut_group_bytes(kTables),
-                                 kTables == LutTables::kInt8 ? args.biases + 2 * block : nullptr,
-                                 args.d + (kTables == LutTables::kInt8 ? 2 * block : block), args.s[block],
-                                 args.s16 + 2 * block};
-          add_unit<kPanel, kZero, kTables>(super_block, u, row % kLutRows, at, acc);
-        }
-      }
-      float* out = args.out + column * args.out_stride + row;
-      for (uint32_t r = 0; r < 8 && row + r < args.rows; ++r) out[r] = acc[r];
-    }
-  }
+  constexpr bool kInt8 = kTables == LutTables::kInt8;
+  walk_lut_tiles<kPanel>(args, [&](const uint8_t* super_block, uint32_t u, uint32_t first, uint64_t block, float* acc) {
+    const UnitColumn column = {args.entries + block * 8 * lut_group_bytes(kTables),
+                               kInt8 ? args.biases + 2 * block : nullptr, args.d + (kInt8 ? 2 * block : block),
+                               args.s[block], args.s16 + 2 * block};
+    add_unit<kPanel, kZero, kTables>(super_block, u, first, column, acc);
+  });
 }
 
 template <LutTables kTables>

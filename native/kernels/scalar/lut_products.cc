@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 #include "kernels/lut/build_products.h"
 #include "kernels/panel_layout.h"
-#include "kernels/scalar/matmul_tile.h"
+#include "kernels/scalar/lut_tile.h"
 #include "kernels/scalar/scalar.h"
 
 namespace lutra::kernels::scalar {
@@ -48,38 +48,21 @@ void add_unit(const uint8_t* super_block, uint32_t u, uint32_t first, const LutM
       sums[h][r] = half_sum<kTables>(codes, first + r, h, entries + h * kHalfBytes<kTables>);
     }
   }
-  const auto add_product = [&](const int32_t* integers, float d_a) {
-    float floats[8], factors[8];
-    for (int r = 0; r < 8; ++r) floats[r] = static_cast<float>(integers[r]);
-    for (int r = 0; r < 8; ++r) factors[r] = w[r] * d_a;
-    fma8(floats, factors, acc);
-  };
   if constexpr (kTables == LutTables::kExact) {
     for (int r = 0; r < 8; ++r) sums[0][r] += sums[1][r];
-    return add_product(sums[0], args.d[block]);
+    return add_scaled(sums[0], w, args.d[block], acc);
   }
   for (uint32_t h = 0; h < 2; ++h) {
     for (int r = 0; r < 8; ++r) sums[h][r] = 4 * sums[h][r] + args.biases[2 * block + h];
-    add_product(sums[h], args.d[2 * block + h]);
+    add_scaled(sums[h], w, args.d[2 * block + h], acc);
   }
 }
 
 template <const PanelShape& kPanel, LutTables kTables>
 void matmul_tiles(const LutMatmulArgs& args) noexcept {
-  const uint64_t blocks = args.k / 32;
-  for (uint64_t column = 0; column < args.n; ++column) {
-    for (uint32_t row = 0; row < args.rows; row += 8) {
-      const uint8_t* super_block = args.tiles + row / kLutRows * args.tile_bytes;
-      float acc[8] = {};
-      for (uint64_t k = 0; k < args.k; k += kPanel.elements, super_block += 4 * kPanel.bytes) {
-        for (uint32_t u = 0; u < kPanel.elements / 32u; ++u) {
-          add_unit<kPanel, kTables>(super_block, u, row % kLutRows, args, column * blocks + k / 32 + u, acc);
-        }
-      }
-      float* out = args.out + column * args.out_stride + row;
-      for (uint32_t r = 0; r < 8 && row + r < args.rows; ++r) out[r] = acc[r];
-    }
-  }
+  walk_lut_tiles<kPanel>(args, [&](const uint8_t* super_block, uint32_t u, uint32_t first, uint64_t block, float* acc) {
+    add_unit<kPanel, kTables>(super_block, u, first, args, block, acc);
+  });
 }
 
 template <LutTables kTables>
