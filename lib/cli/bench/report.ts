@@ -35,7 +35,7 @@ export async function report<Row extends BenchRow>(rows: readonly Row[], options
   const ceilings = rows.map(({ read_ceiling_gb_s }) => read_ceiling_gb_s);
   const range = [...new Set([Math.min(...ceilings), Math.max(...ceilings)].map((value) => value.toFixed(1)))].join("–");
   const machine = `${cpus()[0]?.model.trim() || process.arch}, ${isa}, ${threads} threads, read ceiling ${range} GB/s${peer}`;
-  note(describeForms(matmul).join("\n"));
+  if (matmul.type === "auto" && matmul.forms.length > 0) note(describeForms(matmul).join("\n"));
   if (format === "md") {
     await print(toMarkdown(rows, `${name}, ${machine}`, base));
     const profiles = toProfiles(rows);
