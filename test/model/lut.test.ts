@@ -26,7 +26,7 @@ function digest(path: string, ids: readonly number[], chunk: number, session: Se
   return hash.digest("hex");
 }
 
-for (const name of ["smollm2-135m-instruct", "gemma-3-270m"]) {
+for (const name of ["smollm2-135m-instruct", "gemma-3-270m"] as const) {
   t.test(name, { timeout: 600_000 }, async (t) => {
     const path = await modelPath(name);
     const dot = await answers(path, { matmul: "dot", speculation: "off" }, false);
