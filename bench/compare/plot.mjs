@@ -2,7 +2,7 @@
  * Draws a result file of speed.mjs or llama-bench.mjs: one SVG a model, Lutra beside its peers, written beside the file
  * as <name>-<model>.svg. Legible on light and dark pages.
  *
- *   node bench/compare/plot.mjs bench/results/2026-11-21-compare.json
+ *   node bench/compare/plot.mjs bench/results/2026-11-22-compare.json
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { deviation, plotRows } from "../../dist/esm/bench/index.js";
