@@ -3,7 +3,7 @@ export { controlSlots, createControl, header, slotIndex, slotWord } from "./cont
 export { AttentionTally } from "./attention/tally.js";
 export type { ComparedRows, Comparison, ComparisonReply, ComparisonTask } from "./comparison.js";
 export { type EngineWorker, runOnThread, startEngineWorker } from "./pool.js";
-export { chooseForm, tilesOf, settleMatmul } from "./matmul-forms.js";
+export { chooseForm, nameKind, settleMatmul, tilesOf } from "./matmul-forms.js";
 export type * from "./protocol.js";
 export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
 export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";

@@ -17,11 +17,19 @@ const maxSize = 1 << 24;
 /** Of its time by multiply-adds, what a product must save to be looked up: less is noise. */
 const margin = 0.03;
 
+/** Weights of one type and shape. */
+type Kind = Pick<MatmulForm, "type" | "rows" | "cols">;
+
+/** As native code names a kind of weights, too. */
+export function nameKind({ type, rows, cols }: Kind): string {
+  return `${type} ${rows}x${cols}`;
+}
+
 /** As `modelAcquire` takes them. */
 export function tilesOf(matmul: MatmulInfo): string[] {
   if (matmul.type === "lut") return ["all"];
   if (matmul.type === "dot") return [];
-  return matmul.forms.filter(({ kernel }) => kernel === "lut").map(({ type, rows, cols }) => `${type} ${rows}x${cols}`);
+  return matmul.forms.filter(({ kernel }) => kernel === "lut").map(nameKind);
 }
 
 export function tablesOf(matmul: MatmulInfo): LutTables {
@@ -34,14 +42,16 @@ export function settleMatmul(
   { matmul, path, isa, threads, control }: Pick<EngineTask, "matmul" | "path" | "isa" | "threads" | "control">,
 ): MatmulInfo {
   if (matmul.type !== "auto") return matmul;
+  const known = new Map(matmul.forms.map((form) => [nameKind(form), form]));
   const forms: MatmulForm[] = [];
-  for (const { type, rows, cols } of kindsOf(binding.inspectFile(path).tensors)) {
-    let form = matmul.forms.find((each) => each.type === type && each.rows === rows && each.cols === cols);
+  for (const kind of kindsOf(binding.inspectFile(path).tensors)) {
+    let form = known.get(nameKind(kind));
     if (form === undefined) {
       if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
+      const { type, rows, cols } = kind;
       const seconds = binding.probeProducts(type, rows, cols, columns, { isa, threads });
       if (seconds.length === 0) continue; // no tables for its type, or no room to measure them
-      form = chooseForm({ type, rows, cols, times: toTimes(seconds) });
+      form = chooseForm({ ...kind, times: toTimes(seconds) });
     }
     forms.push(form);
   }
@@ -64,12 +74,6 @@ function toTimes(seconds: Float64Array): MatmulTimes[] {
   }));
 }
 
-interface Kind {
-  type: string;
-  rows: number;
-  cols: number;
-}
-
 /** Matrices of the model's products, one of each type and shape. */
 function kindsOf(tensors: NativeTensor[]): Kind[] {
   const hasHead = tensors.some(({ name }) => name === "output.weight");
@@ -79,7 +83,8 @@ function kindsOf(tensors: NativeTensor[]): Kind[] {
     const isGathered = name === "token_embd.weight" && hasHead; // its rows are read one by one
     if (!supported || shape.length !== 2 || sizeBytes < minBytes || isGathered) continue;
     if (cols === undefined || rows === undefined || Math.max(rows, cols) > maxSize) continue;
-    kinds.set(`${type} ${rows}x${cols}`, { type, rows, cols });
+    const kind = { type, rows, cols };
+    kinds.set(nameKind(kind), kind);
   }
   return [...kinds.values()];
 }

@@ -12,7 +12,7 @@ import { type Isa, packageVersion } from "../../binding/index.js";
 import { replaceFile, writeAll } from "../../files/index.js";
 import { cacheFolder } from "../../models/index.js";
 import type { MatmulForm, MatmulInfo } from "../../types.js";
-import { chooseForm } from "../../worker/index.js";
+import { chooseForm, nameKind } from "../../worker/index.js";
 
 const size = z.number().int().positive();
 const micros = z.number().positive();
@@ -40,13 +40,13 @@ export async function recallForms(matmul: MatmulInfo, engine: EngineKind): Promi
 /** Keeps what the load has measured beside what was known. */
 export async function rememberForms(before: MatmulInfo, after: MatmulInfo, engine: EngineKind): Promise<void> {
   if (before.type !== "auto" || after.type !== "auto") return;
-  const known = new Set(before.forms.map(nameOf));
-  const measured = after.forms.filter((form) => !known.has(nameOf(form)));
+  const known = new Set(before.forms.map(nameKind));
+  const measured = after.forms.filter((form) => !known.has(nameKind(form)));
   if (measured.length === 0) return;
   const place = placeOf(engine);
   try {
-    const names = new Set(measured.map(nameOf));
-    const others = (await readForms(place)).filter((form) => !names.has(nameOf(form)));
+    const names = new Set(measured.map(nameKind));
+    const others = (await readForms(place)).filter((form) => !names.has(nameKind(form)));
     const kept = [...measured, ...others].slice(0, maxForms).map(({ kernel: _, ...times }) => times);
     const bytes = Buffer.from(`${JSON.stringify(kept)}\n`);
     await mkdir(dirname(place), { recursive: true });
@@ -62,10 +62,6 @@ async function readForms(place: string): Promise<MatmulForm[]> {
   } catch {
     return [];
   }
-}
-
-function nameOf({ type, rows, cols }: MatmulForm): string {
-  return `${type} ${rows}x${cols}`;
 }
 
 function placeOf({ isa, threads }: EngineKind): string {

@@ -2,6 +2,7 @@
 import { createError, invalidOption } from "../../errors.js";
 import { nearestName, readKeys, readProperty } from "../../sampling/index.js";
 import type { LutOptions, MatmulInfo } from "../../types.js";
+import { tilesOf } from "../../worker/index.js";
 
 const fields = ["type", "tables"] as const satisfies readonly (keyof LutOptions)[];
 const expected = '"auto", "dot", "lut" or { type: "lut", tables }';
@@ -36,10 +37,8 @@ export function isApproximate(matmul: MatmulInfo): boolean {
 export function nameMatmul(matmul: MatmulInfo): string | undefined {
   if (matmul.type === "lut") return `lut ${matmul.tables}`;
   if (matmul.type === "dot") return undefined;
-  const kinds = matmul.forms.filter(({ kernel }) => kernel === "lut");
-  return kinds.length === 0
-    ? undefined
-    : `lut of ${kinds.map(({ type, rows, cols }) => `${type} ${rows}x${cols}`).join(", ")}`;
+  const kinds = tilesOf(matmul);
+  return kinds.length === 0 ? undefined : `lut of ${kinds.join(", ")}`;
 }
 
 /** `approximations` of a result. */
