@@ -16,6 +16,7 @@ KernelTable make_scalar_table() {
   KernelTable table{};
   table.isa = base::Isa::kScalar;
   scalar::fill_matmul(table);
+  scalar::fill_columns(table);
   scalar::fill_lut(table);
   scalar::fill_lut_products(table);
   scalar::fill_elementwise(table);
@@ -37,6 +38,7 @@ KernelTable make_avx2_table() {
   scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   avx2::fill_matmul(table);
+  scalar::fill_columns(table);
   avx2::fill_lut_exact(table);
   avx2::fill_lut_int8(table);
   avx2::fill_lut_products(table);

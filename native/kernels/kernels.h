@@ -12,6 +12,7 @@
 
 #include "base/cpu.h"
 #include "base/tensor_type.h"
+#include "kernels/column_kernels.h"
 #include "kernels/lookup_kernels.h"
 #include "kernels/lut_kernels.h"
 
@@ -100,6 +101,8 @@ struct KernelTable {
   MatmulFn matmul[base::kTensorTypeLimit];
   /// The product with split Q8_0 panels: the bits that their whole panels give.
   MatmulFn matmul_split;
+  /// Products with column strips, indexed by TensorType id; null for types that have no strips.
+  ColumnsFn columns[base::kTensorTypeLimit];
 
   /// Quantises one row of k floats (k % 32 == 0) to the row layout of PlaneActivations:
   /// d = max|x| / 32512, c = round-half-to-even(x · (32512 / max|x|)), high = (c + 128) >> 8,
