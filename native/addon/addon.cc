@@ -8,7 +8,7 @@ namespace lutra::addon {
 namespace {
 
 /// Raised whenever a signature in lib/binding/native.ts changes; the loader compares the two.
-constexpr int kAbiVersion = 6;
+constexpr int kAbiVersion = 7;
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // Engines: one blocking step at a time over caller-owned typed arrays.
 #include "addon/engine_entry.h"
 #include "addon/functions.h"
+#include "addon/sparsity_options.h"
 #include "forward/compare.h"
 
 namespace lutra::addon {
@@ -67,6 +68,7 @@ Napi::Value engine_create(const Arguments& arguments) {
   options.kv_type = kv_type_property(object);
   options.lookup = attention_property(object);
   options.tables = tables_property(object);
+  options.sparsity = sparsity_property(object);
   auto engine = unwrap(forward::Engine::create(loaded->model, options));
   return Napi::Number::New(arguments.env(), engines().add(std::move(engine), environment_of(arguments)));
 }
@@ -111,8 +113,15 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, c
     hidden += step.wants[i] == forward::kHidden;
   }
   step.hidden = array_property<float>(arrays, "hidden", hidden * engine.model().hyper.dim).data;
-  if (engine.approximates()) {
+  if (engine.looks_up() || engine.sparsity() != nullptr) {
     step.exact_until = array_property<int32_t>(arrays, "exactUntil", step.sequences).data;
+  }
+  if (engine.sparsity() != nullptr) {
+    step.sparse_kept = array_property<float>(arrays, "sparseKept", step.rows).data;
+    step.sparse_bytes = array_property<float>(arrays, "sparseBytes", step.rows).data;
+    step.sparse_state = array_property<int32_t>(arrays, "sparseState", step.rows).data;
+  }
+  if (engine.looks_up()) {
     step.attention_kept = array_property<float>(arrays, "attentionKept", step.rows).data;
     step.attention_dropped = array_property<float>(arrays, "attentionDropped", step.rows).data;
     step.attention_coded = array_property<float>(arrays, "attentionCoded", step.rows).data;
@@ -171,6 +180,23 @@ Napi::Value engine_profile(const Arguments& arguments) {
   return result;
 }
 
+Napi::Value engine_sparsity(const Arguments& arguments) {
+  const auto engine = engine_of(arguments);
+  const bool reset = arguments.boolean(1, "reset");
+  const Entry entry(*engine);
+  forward::Sparsity* const sparsity = engine->sparsity();
+  if (sparsity == nullptr) throw Failure{"INVALID_OPTION", "engine: expected one with sparsity"};
+  const forward::SparsityTotals& totals = sparsity->totals();
+  Napi::Object result = Napi::Object::New(arguments.env());
+  result.Set("steps", static_cast<double>(totals.steps));
+  result.Set("rows", static_cast<double>(totals.rows));
+  result.Set("selectNs", static_cast<double>(totals.select_ns));
+  result.Set("columnBytes", static_cast<double>(totals.column_bytes));
+  result.Set("denseBytes", static_cast<double>(totals.dense_bytes));
+  if (reset) sparsity->reset_totals();
+  return result;
+}
+
 Napi::Value engine_logits(const Arguments& arguments) {
   const auto engine = engine_of(arguments);
   const auto row = static_cast<uint32_t>(arguments.integer(1, "row", 0, kMaxRows));
@@ -210,6 +236,7 @@ void export_engines(Napi::Env env, Napi::Object exports) {
   exports.Set("engineInfo", Napi::Function::New<guarded<engine_info>>(env, "engineInfo"));
   exports.Set("engineStep", Napi::Function::New<guarded<engine_step>>(env, "engineStep"));
   exports.Set("engineProfile", Napi::Function::New<guarded<engine_profile>>(env, "engineProfile"));
+  exports.Set("engineSparsity", Napi::Function::New<guarded<engine_sparsity>>(env, "engineSparsity"));
   exports.Set("engineLogits", Napi::Function::New<guarded<engine_logits>>(env, "engineLogits"));
   exports.Set("engineCompareLogits", Napi::Function::New<guarded<engine_compare_logits>>(env, "engineCompareLogits"));
 }

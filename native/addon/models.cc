@@ -29,6 +29,8 @@ Napi::Value model_acquire(const Arguments& arguments) {
   model::LoadOptions options;
   options.threads = threads;
   options.tiles = tile_choice(arguments, 4);
+  const std::vector<std::string> columns = arguments.optional_texts(5, "columns");
+  options.columns = {columns.begin(), columns.end()};
   options.abort = reinterpret_cast<const std::atomic<int32_t>*>(control.data);
   if (!on_progress.IsEmpty()) {
     options.progress = [&](uint64_t done, uint64_t total) {
@@ -105,6 +107,7 @@ Napi::Value model_tensors(const Arguments& arguments) {
     tensor.Set("cols", report.k);
     tensor.Set("kernel", report.tiled ? "lut" : "dot");
     tensor.Set("packedBytes", static_cast<double>(report.packed_bytes));
+    tensor.Set("columnBytes", static_cast<double>(report.column_bytes));
     tensors.Set(tensors.Length(), tensor);
   }
   return tensors;

@@ -8,6 +8,7 @@
 #include "base/checked_size.h"
 #include "base/cpu.h"
 #include "ffn/ffn.h"
+#include "quant/column_product.h"
 #include "quant/split_matrix.h"
 
 namespace lutra::forward {
@@ -94,6 +95,11 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<const model::Mode
     auto lookup = Lookup::create(*options.lookup, hyper, shape);
     if (!lookup.ok()) return lookup.status();
     engine->lookup_ = std::move(lookup.value());
+  }
+  if (options.sparsity.has_value()) {
+    auto sparsity = Sparsity::create(*options.sparsity, *engine->model_, options.max_rows, engine->team_);
+    if (!sparsity.ok()) return sparsity.status();
+    engine->sparsity_ = std::move(sparsity.value());
   }
   if (!engine->allocate()) return Status("E_OUT_OF_MEMORY", "could not allocate the engine's scratch memory");
   return engine;
@@ -254,19 +260,39 @@ void Engine::attend(uint32_t layer) {
   if (is_coded) lookup_->attend(lookup_context(), input);
 }
 
+// Whether tables of the rows that a product starts from would be of channels that are then left out.
+bool Engine::masks_input(uint32_t layer, Op op) const {
+  return sparsity_ != nullptr && sparsity_->masks(layer, op == Op::kQkv ? Site::kAttentionIn : Site::kFfnIn);
+}
+
+// Leaves out the channels of x that the step's sparse rows do not need; returns those to read, or null for all.
+quant::ChannelList* Engine::choose(uint32_t layer, Site site, quant::Activations& x) {
+  if (sparsity_ == nullptr || !sparsity_->masks(layer, site)) return nullptr;
+  quant::ChannelList* const channels = sparsity_->choose(team_, kernels_, {layer, site, &x});
+  profile_.lap(Stage::kChoose);
+  return channels;
+}
+
 // The end of a branch: its last product, normed if the architecture says so, goes onto the residual stream.
-void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight) {
+void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight,
+                         quant::ChannelList* channels) {
   const uint32_t dim = model_->hyper.dim;
   if (norm_weight == nullptr) {
-    return quant::multiply_tiles(team_, kernels_, in, matrix, nullptr, [&](const quant::ResultTile& tile) {
+    const auto add = [&](const quant::ResultTile& tile) {
       for (uint32_t i = 0; i < tile.n; ++i) {
         float* x = x_ + static_cast<uint64_t>(tile.t_begin + i) * dim + tile.row_begin;
         kernels_.add(x, tile.values + static_cast<uint64_t>(i) * tile.n_rows, tile.n_rows);
       }
-    });
+    };
+    if (channels != nullptr) return quant::multiply_column_tiles(team_, kernels_, *channels, matrix, nullptr, add);
+    return quant::multiply_tiles(team_, kernels_, in, matrix, nullptr, add);
   }
   const quant::Product products[] = {{&matrix, branch_, dim}};
-  quant::multiply(team_, kernels_, in, products);
+  if (channels != nullptr) {
+    quant::multiply_columns(team_, kernels_, *channels, products);
+  } else {
+    quant::multiply(team_, kernels_, in, products);
+  }
   for_rows(kRowsPerChunk, [&](uint32_t t) {
     float* row = branch_ + static_cast<uint64_t>(t) * dim;
     kernels_.rms_norm(row, norm_weight, dim, model_->hyper.rms_eps, row);
@@ -274,32 +300,62 @@ void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, co
   });
 }
 
-void Engine::run_step(uint32_t layer, size_t index) {
+void Engine::multiply_qkv(const model::BoundStep& step, quant::ChannelList* channels) {
   const model::HyperParameters& hyper = model_->hyper;
+  const quant::Product products[] = {
+      {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
+  if (channels != nullptr) return quant::multiply_columns(team_, kernels_, *channels, products);
+  quant::multiply(team_, kernels_, h_, products);
+}
+
+void Engine::feed_forward(uint32_t layer, const model::BoundStep& step) {
+  const bool masks_hidden = sparsity_ != nullptr && sparsity_->masks(layer, Site::kFfnMid);
+  const bool takes_floats = step.c.takes_floats();
+  const ffn::GatedInput input{
+      .gate = &step.a,
+      .up = &step.b,
+      .activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu,
+      .kept = takes_floats   ? ffn::Hidden::kFloats
+              : masks_hidden ? ffn::Hidden::kBoth
+                             : ffn::Hidden::kCodes,
+      .tables = masks_hidden ? kernels::LutSets{0} : step.c.table_sets(),  // of what is left
+      .gates = masks_hidden ? sparsity_->gates(layer) : nullptr,
+  };
+  quant::ChannelList* channels = choose(layer, Site::kFfnIn, h_);
+  if (channels != nullptr) {
+    ffn::gate_sparse(team_, kernels_, *channels, input, hidden_);
+  } else {
+    ffn::gate_dense(team_, kernels_, h_, input, hidden_);
+  }
+  profile_.lap(Stage::kGateUp);
+  channels = choose(layer, Site::kFfnMid, hidden_);
+  add_product(step.c, hidden_, step.norm_a, channels);
+  profile_.lap(Stage::kDown);
+}
+
+void Engine::run_step(uint32_t layer, size_t index) {
   const std::vector<model::BoundStep>& steps = model_->layers[layer].steps;
   const model::BoundStep& step = steps[index];
   switch (step.op) {
-    case Op::kNorm:
-      norm(step.norm_a, index + 1 < steps.size() ? input_tables(steps[index + 1]) : 0);
+    case Op::kNorm: {
+      const bool builds_tables = index + 1 < steps.size() && !masks_input(layer, steps[index + 1].op);
+      norm(step.norm_a, builds_tables ? input_tables(steps[index + 1]) : 0);
       return profile_.lap(Stage::kNorm);
+    }
     case Op::kQkv: {
-      const quant::Product products[] = {
-          {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
-      quant::multiply(team_, kernels_, h_, products);
+      quant::ChannelList* const channels = choose(layer, Site::kAttentionIn, h_);
+      multiply_qkv(step, channels);
       return profile_.lap(Stage::kQkv);
     }
     case Op::kPosition: position(layer, step); return profile_.lap(Stage::kPosition);
     case Op::kAttend: attend(layer); return profile_.lap(Stage::kAttend);
-    case Op::kOutput: add_product(step.a, h_, step.norm_a); return profile_.lap(Stage::kOutput);
-    case Op::kSwiglu:
-    case Op::kGeglu: {
-      const auto activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu;
-      ffn::gate_dense(team_, kernels_, h_, {&step.a, &step.b, activation, step.c.takes_floats(), step.c.table_sets()},
-                      hidden_);
-      profile_.lap(Stage::kGateUp);
-      add_product(step.c, hidden_, step.norm_a);
-      return profile_.lap(Stage::kDown);
+    case Op::kOutput: {
+      quant::ChannelList* const channels = choose(layer, Site::kAttentionOut, h_);
+      add_product(step.a, h_, step.norm_a, channels);
+      return profile_.lap(Stage::kOutput);
     }
+    case Op::kSwiglu:
+    case Op::kGeglu: return feed_forward(layer, step);
   }
 }
 
@@ -313,6 +369,7 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   profile_.begin_step();
   find_spans(step);
   if (lookup_ != nullptr) lookup_->begin(step, spans_);
+  if (sparsity_ != nullptr) sparsity_->begin(step);
   embed(step);
   compute_angles(step);
   profile_.lap(Stage::kPrepare);
@@ -322,6 +379,7 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   }
   status = run_head(step, wanted);
   if (lookup_ != nullptr) lookup_->report(step);
+  if (sparsity_ != nullptr) sparsity_->report(step);
   profile_.end_step();
   return status;
 }

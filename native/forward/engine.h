@@ -22,6 +22,7 @@
 #include "forward/lookup.h"
 #include "forward/profile.h"
 #include "forward/slice_tops.h"
+#include "forward/sparsity.h"
 #include "forward/step.h"
 #include "model/model.h"
 
@@ -34,7 +35,8 @@ struct EngineOptions {
   uint32_t pages = 0;       ///< K/V pages of 32 positions
   cache::KvType kv_type = cache::KvType::kF16;
   base::Isa isa = base::Isa::kScalar;
-  std::optional<LookupOptions> lookup;  ///< none: attention is exact
+  std::optional<LookupOptions> lookup;      ///< none: attention is exact
+  std::optional<SparsityOptions> sparsity;  ///< none: no channel is left out
   /// Of products with weights in bit planes. Those of kInt8 are approximations, whatever the number of rows.
   kernels::LutTables tables = kernels::LutTables::kExact;
 };
@@ -69,7 +71,10 @@ class Engine {
   const Profile& profile() const { return profile_; }
   void reset_profile() { profile_.reset(); }
   /// Whether steps read and write what only lookup attention has.
-  bool approximates() const { return lookup_ != nullptr; }
+  bool looks_up() const { return lookup_ != nullptr; }
+  /// The same of activation sparsity; null without.
+  Sparsity* sparsity() { return sparsity_.get(); }
+  const Sparsity* sparsity() const { return sparsity_.get(); }
   const model::Model& model() const { return *model_; }
   /// K/V pages, between steps; see cache::KvCache.
   cache::KvCache& cache() { return cache_; }
@@ -82,7 +87,9 @@ class Engine {
   /// For work on a step's answers, by whoever has entered.
   base::ThreadTeam& team() { return team_; }
   uint64_t kv_bytes() const { return cache_.size_bytes() + (lookup_ ? lookup_->size_bytes() : 0); }
-  uint64_t scratch_bytes() const { return scratch_.size_bytes() + (lookup_ ? lookup_->scratch_bytes() : 0); }
+  uint64_t scratch_bytes() const { 
+    return scratch_.size_bytes() + (lookup_ ? lookup_->scratch_bytes() : 0) + (sparsity_ ? sparsity_->size_bytes() : 0);
+  }
   /// True for the one caller that may run a step now; pair with leave().
   bool enter() { return !busy_.exchange(true, std::memory_order_acquire); }
   void leave() { busy_.store(false, std::memory_order_release); }
@@ -97,7 +104,12 @@ class Engine {
   void norm(const float* weight, kernels::LutSets tables);
   void position(uint32_t layer, const model::BoundStep& step);
   void attend(uint32_t layer);
-  void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight);
+  bool masks_input(uint32_t layer, model::Op op) const;
+  quant::ChannelList* choose(uint32_t layer, Site site, quant::Activations& x);
+  void multiply_qkv(const model::BoundStep& step, quant::ChannelList* channels);
+  void feed_forward(uint32_t layer, const model::BoundStep& step);
+  void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight,
+                   quant::ChannelList* channels);
   template <typename F>
   void for_rows(uint32_t rows_per_chunk, F&& body);
   bool aborted(const Step& step) const;
@@ -113,7 +125,8 @@ class Engine {
   const kernels::KernelTable& kernels_;
   base::ThreadTeam team_;
   cache::KvCache cache_;
-  std::unique_ptr<Lookup> lookup_;  ///< none: attention is exact
+  std::unique_ptr<Lookup> lookup_;      ///< none: attention is exact
+  std::unique_ptr<Sparsity> sparsity_;  ///< none: no channel is left out
   base::AlignedBuffer scratch_;
   std::atomic<bool> busy_{false};
   Profile profile_;

@@ -18,13 +18,14 @@ enum class Stage : uint8_t {
   kOutput,
   kGateUp,
   kDown,
+  kChoose,
   kHead,
   kReduce,
   kCount
 };
 
 constexpr const char* kStageNames[] = {"prepare", "norm",    "qkv",  "position", "attend",
-                                       "output",  "gate_up", "down", "head",     "reduce"};
+                                       "output",  "gate_up", "down", "choose",   "head",   "reduce"};
 static_assert(sizeof kStageNames / sizeof *kStageNames == static_cast<size_t>(Stage::kCount));
 
 class Profile {

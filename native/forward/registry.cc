@@ -50,6 +50,7 @@ Result<std::shared_ptr<const LoadedModel>> ModelRegistry::acquire(const std::str
   if (!file.ok()) return file.status();
   std::string key = file.value()->identity();
   for (const std::string& kind : options.tiles.kinds) key += ", tiles of " + kind;
+  for (const std::string& name : options.columns) key += ", columns of " + name;
   {
     std::unique_lock lock(mutex_);
     while (true) {

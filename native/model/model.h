@@ -39,6 +39,7 @@ struct TensorReport {
   uint32_t rows, k;
   uint64_t packed_bytes;
   bool tiled;
+  uint64_t column_bytes;  ///< of a second copy in column strips, or 0
 };
 
 /// Which weights become tiles, for products by lookup, of those whose types have them.
@@ -51,6 +52,7 @@ struct TileChoice {
 struct LoadOptions {
   int threads = 1;
   TileChoice tiles;
+  std::set<std::string> columns;  ///< names within a layer ("ffn_down") of matrices that also get column strips
   const std::atomic<int32_t>* abort = nullptr;                  ///< non-zero stops the load: ABORTED
   std::function<bool(uint64_t done, uint64_t total)> progress;  ///< file bytes; false stops the load: ABORTED
 };

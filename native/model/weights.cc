@@ -26,6 +26,7 @@ constexpr uint64_t kReadBytes = 256 * 1024;
 
 // Rows that are packed together.
 uint64_t rows_at_once(const quant::Matrix* matrix) {
+  if (matrix != nullptr && matrix->columns.rows != 0) return kernels::kStripRows;
   return matrix != nullptr && matrix->tiled ? quant::kGroupRows : kernels::kPanelRows;
 }
 
@@ -53,6 +54,7 @@ class WeightLoader {
     quant::Matrix* matrix;
     const float** vector;
     uint64_t offset;
+    uint64_t columns_offset = 0;
   };
   struct Chunk {
     const Binding* binding;
@@ -66,6 +68,7 @@ class WeightLoader {
   Status bind_vector(const std::string& name, uint64_t size, bool required, const float*& out);
   Status bind_step(uint32_t layer, const LayerStep& step, bool bias_required, BoundStep& out);
   void alternate_groups(quant::Matrix& first, quant::Matrix& second);
+  void place_columns();
   Status bind_ends();
   Status check_supported(const gguf::TensorInfo& info) const;
   void note_extra_tensors();
@@ -118,7 +121,12 @@ Status WeightLoader::bind_matrix(const std::string& name, uint64_t rows, uint64_
   const CheckedSize bytes = CheckedSize(out.panel_bytes + out.low_panel_bytes) * n_panels;
   arena_bytes_ = arena_bytes_ + bytes;
   used_.insert(info);
-  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value(), out.tiled});
+  const std::string short_name = name.substr(name.rfind('.') + 1);
+  if (options_.columns.contains(short_name) && quant::has_columns(type)) {
+    out.columns = quant::ColumnMatrix(type, out.rows, out.k);
+  }
+  const uint64_t column_bytes = out.columns.rows == 0 ? 0 : out.columns.bytes();
+  model_.report.push_back({info->name, type, out.rows, out.k, bytes.value(), out.tiled, column_bytes});
   return bind_vector(name + ".bias", rows, bias_required, out.bias);
 }
 
@@ -190,6 +198,16 @@ void WeightLoader::alternate_groups(quant::Matrix& first, quant::Matrix& second)
   arena_bytes_ = CheckedSize(start) + CheckedSize(first.group_bytes) * first.n_groups();
 }
 
+// Behind everything else, so that neighbours stay neighbours.
+void WeightLoader::place_columns() {
+  for (Binding& binding : bindings_) {
+    if (binding.matrix == nullptr || binding.matrix->columns.rows == 0) continue;
+    arena_bytes_ = arena_bytes_.padded_to(kArenaAlignment);
+    binding.columns_offset = arena_bytes_.value();
+    arena_bytes_ = arena_bytes_ + binding.matrix->columns.bytes();
+  }
+}
+
 // Embedding, final norm and head. The vocabulary's size is the embedding's row count and must match the tokenizer's.
 Status WeightLoader::bind_ends() {
   HyperParameters& hyper = model_.hyper;
@@ -243,6 +261,7 @@ Status WeightLoader::bind(const Architecture& architecture) {
     }
     used_.insert(factors);
   }
+  place_columns();
   note_extra_tensors();
   return {};
 }
@@ -275,6 +294,7 @@ Status WeightLoader::allocate() {
     uint8_t* place = model_.arena_.data() + binding.offset;
     if (quant::Matrix* matrix = binding.matrix) {
       matrix->panels = place;
+      if (matrix->columns.rows != 0) matrix->columns.groups = model_.arena_.data() + binding.columns_offset;
       if (matrix->low_panel_bytes != 0) quant::place_split(*matrix, place);
     }
     if (binding.vector != nullptr) *binding.vector = reinterpret_cast<const float*>(place);
@@ -326,8 +346,13 @@ Status WeightLoader::read_chunk(const Chunk& chunk, std::vector<uint8_t>& buffer
     return {};
   }
   const quant::Matrix& matrix = *chunk.binding->matrix;
-  for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += rows_at_once(&matrix)) {
-    const auto n = static_cast<uint32_t>(std::min<uint64_t>(rows_at_once(&matrix), chunk.row_end - row));
+  if (matrix.columns.rows != 0) {
+    quant::pack_columns(matrix.columns, buffer.data(), static_cast<uint32_t>(chunk.row_begin),
+                        static_cast<uint32_t>(n_rows), model_.arena_.data() + chunk.binding->columns_offset);
+  }
+  const uint64_t packed_rows = matrix.tiled ? quant::kGroupRows : kernels::kPanelRows;
+  for (uint64_t row = chunk.row_begin; row < chunk.row_end; row += packed_rows) {
+    const auto n = static_cast<uint32_t>(std::min<uint64_t>(packed_rows, chunk.row_end - row));
     const uint8_t* rows = buffer.data() + (row - chunk.row_begin) * row_bytes;
     const uint64_t panel = row / kernels::kPanelRows;
     if (matrix.low != nullptr) {

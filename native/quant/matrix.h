@@ -11,6 +11,7 @@
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 #include "quant/activations.h"
+#include "quant/column_matrix.h"
 #include "quant/lut_tile.h"
 
 namespace lutra::quant {
@@ -36,6 +37,7 @@ struct Matrix {
   uint64_t low_panel_bytes = 0;
   /// Groups are tiles (lut_tile.h), of bit planes but for codebook types, the last one whole; products are looked up.
   bool tiled = false;
+  ColumnMatrix columns{};  ///< the same weights again, for products that leave channels out; or none
 
   uint32_t n_panels() const { return (rows + kernels::kPanelRows - 1) / kernels::kPanelRows; }
   uint32_t n_groups() const { return (n_panels() + kGroupPanels - 1) / kGroupPanels; }

@@ -1,0 +1,126 @@
+// Activation sparsity of one engine: which rows of a step leave channels out, which channels, and what that saved.
+//
+// A site is an input that several products may share. A row's choice depends on its own activations (or its request's
+// prompt) alone: the channels it leaves out are zeroed in its activations, so a product may read more than it needs
+// (its neighbours' channels, or all) without changing a bit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/status.h"
+#include "base/thread_team.h"
+#include "ffn/select.h"
+#include "forward/step.h"
+#include "model/model.h"
+#include "quant/channel_list.h"
+
+namespace lutra::forward {
+
+enum class Site : uint8_t { kAttentionIn, kAttentionOut, kFfnIn, kFfnMid };
+constexpr uint32_t kSites = 4;
+
+/// What ranks the hidden channels, before down.
+enum class HiddenScore : uint8_t { kMagnitude, kGate, kRandom };
+
+/// Column norms that weigh magnitudes: those of all matrices that share the input; of k and gate only, as WINA's
+/// released code has it.
+enum class Norms : uint8_t { kNone, kStacked, kPublished };
+
+struct SparsityOptions {
+  std::vector<float> keeps;       ///< [n_layers][kSites] share of the channels kept, (0, 1]; 1: the site is not masked
+  std::vector<float> thresholds;  ///< [n_layers][kSites] of scores; empty for kTopK
+  ffn::Selection selection = ffn::Selection::kTopK;
+  Norms norms = Norms::kNone;
+  HiddenScore hidden = HiddenScore::kMagnitude;
+};
+
+/// Of steps since the last reset that had sparse rows.
+struct SparsityTotals {
+  uint64_t steps = 0;
+  uint64_t rows = 0;
+  uint64_t select_ns = 0;
+  uint64_t column_bytes = 0;  ///< that products with lists of channels read
+  uint64_t dense_bytes = 0;   ///< that the same products read without
+};
+
+/// What the choice at a site looks at.
+struct SiteInput {
+  uint32_t layer;
+  Site site;
+  quant::Activations* x;  ///< floats and codes of all rows; the channels left out become zeros
+};
+
+class Sparsity {
+ public:
+  /// INVALID_OPTION for arrays of another model, or a width that is no multiple of 32; E_OUT_OF_MEMORY.
+  static base::Result<std::unique_ptr<Sparsity>> create(const SparsityOptions& options, const model::Model& model,
+                                                        uint32_t max_rows, base::ThreadTeam& team);
+
+  /// Finds the step's sparse rows: decoded ones from position kDensePositions on.
+  void begin(const Step& step);
+  /// Whether any row of the step leaves out channels here.
+  bool masks(uint32_t layer, Site site) const { return !rows_.empty() && keep(layer, site) < 1; }
+  /// Where the activated gates of a layer are wanted: [rows][hidden_dim], or null.
+  float* gates(uint32_t layer) const {
+    return options_.hidden == HiddenScore::kGate && masks(layer, Site::kFfnMid) ? gates_ : nullptr;
+  }
+  /// Chooses and zeroes, at a site that masks(). Returns the channels to read where every row of the step is sparse
+  /// and few enough are left, else null: all are to be read.
+  quant::ChannelList* choose(base::ThreadTeam& team, const kernels::KernelTable& kernels, const SiteInput& input);
+  /// Writes what the step's rows kept.
+  void report(const Step& step);
+
+  const SparsityTotals& totals() const { return totals_; }
+  void reset_totals() { totals_ = {}; }
+  uint64_t size_bytes() const { return arena_.size_bytes(); }
+
+ private:
+  /// Bytes of the products behind a site.
+  struct SiteCost {
+    uint64_t weights = 0;        ///< rows · k of them all, a channel's part of it is weights / k
+    uint64_t channel_bytes = 0;  ///< of a channel in all of them that have columns
+    uint64_t fixed_bytes = 0;    ///< read whatever the channels
+    uint64_t dense_bytes = 0;    ///< without a list
+    uint32_t k = 0;
+    bool has_columns = false;  ///< every matrix has
+  };
+  struct RowTally {
+    double kept = 0, weights = 0, bytes = 0;
+  };
+
+  Sparsity(const SparsityOptions& options, const model::Model& model) : options_(options), model_(model) {}
+  base::Status check() const;
+  bool allocate(uint32_t max_rows, int n_threads);
+  void count_costs();
+  void find_norms(base::ThreadTeam& team);
+  float keep(uint32_t layer, Site site) const { return options_.keeps[layer * kSites + static_cast<uint32_t>(site)]; }
+  const float* norms(uint32_t layer, Site site) const;
+  void score(const SiteInput& input, uint32_t t, uint32_t* scores) const;
+  void choose_row(const SiteInput& input, uint32_t t, uint32_t* scores);
+  quant::ChannelList* list(const SiteInput& input);
+
+  SparsityOptions options_;
+  const model::Model& model_;
+  std::vector<SiteCost> costs_;     ///< [n_layers][kSites]
+  double unmasked_bytes_ = 0;       ///< of layer weights that no site of ours stands before
+  std::vector<float> norms_;        ///< [n_layers][attention in, attention out, ffn in, hidden widths]
+  uint64_t norms_stride_ = 0;       ///< of a layer
+  base::AlignedBuffer arena_;
+  uint32_t* masks_ = nullptr;       ///< [rows][k/32]
+  int32_t* sums_ = nullptr;         ///< [rows][k/32]
+  uint32_t* scores_ = nullptr;      ///< [threads][2][k]
+  float* gates_ = nullptr;          ///< [rows][hidden_dim]
+  quant::ChannelList channels_;
+  std::vector<uint32_t> rows_;      ///< sparse ones, ascending
+  std::vector<RowTally> tallies_;   ///< [rows]
+  const Step* step_ = nullptr;
+  uint32_t max_k_ = 0;
+  SparsityTotals totals_;
+};
+
+}  // namespace lutra::forward
