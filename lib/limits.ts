@@ -8,6 +8,8 @@ export const limits = {
   /** Full contexts the K/V cache holds when the caller names neither its size nor how many sequences there are. */
   defaultCacheContexts: 4,
   maxMaxSequences: 64,
+  /** Of them, those whose core neurons native code keeps. */
+  maxCoreSlots: 64,
   maxKvCacheTokens: 1 << 26,
   maxThreads: 256,
   maxReplicas: 16,

@@ -29,7 +29,11 @@ export interface LoadOptions {
    * "nomad" is its defaults.
    */
   attention?: "exact" | "nomad" | NomadOptions;
-  ffnSparsity?: false;
+  /**
+   * Whether tokens that are generated read only some channels of the feed-forward layers' weights: an approximation that
+   * results name. Default: false.
+   */
+  ffnSparsity?: false | FfnSparsityOptions;
   /**
    * Several tokens a step where drafts of them prove right; the text is the same bit for bit. Default: "auto", which drafts
    * where it pays.
@@ -120,6 +124,64 @@ export interface NomadOptions {
    * built-in text when there is none. Where the file cannot be used, attention is exact, and a warning says so.
    */
   codebooks?: string;
+}
+
+/**
+ * Activation sparsity. What ranks channels, and where they are skipped: `teal` by magnitude, before gate and up and before
+ * down; `wina` by magnitude × norm of the channel's weights, at the same places; `dip` by magnitude, at the same places; `cats` by the activated gate and `down-only` by magnitude, before down alone; `coreinfer` before down, by neurons
+ * that the prompt chose once for the request; `random` before down, as a control. Prompts, a text's first four positions and
+ * embeddings read all channels.
+ */
+export interface FfnSparsityOptions {
+  type: "teal" | "wina" | "cats" | "dip" | "down-only" | "coreinfer" | "random";
+  /** Share of the channels that is kept, in (0, 1]. */
+  keep: number;
+  /** teal, wina, dip: the same of the channels before down. Default: `keep`. */
+  keepHidden?: number;
+  /** teal, wina: also before q, k and v, and before the output projection. Default false. */
+  attention?: boolean;
+  /**
+   * wina: norms over all matrices that share an input ("stacked", default), or of k and gate alone, and none before down
+   * and the output projection ("published", as the paper's own code has it).
+   */
+  norms?: "stacked" | "published";
+  /**
+   * How channels are chosen: the best of each token ("topk", default), those above a fixed threshold, or both ("hybrid").
+   * The last two need a `calibration`. coreinfer and random take none.
+   */
+  selection?: "topk" | "threshold" | "hybrid";
+  /**
+   * How `keep` is spread over layers and places: evenly, by a published prior, or as a calibration found. Default:
+   * "calibrated" with a `calibration`, else "prior" for teal, wina and dip, "uniform" for the others. coreinfer and
+   * random take none.
+   */
+  allocation?: "uniform" | "prior" | "calibrated";
+  /** A file that `lutra calibrate --ffn-sparsity` wrote for this very model file. Default: none. */
+  calibration?: string;
+  /** coreinfer: share of a token's positive neurons that are its core, in (0, 1]. Default 0.4. */
+  tokenShare?: number;
+  /**
+   * coreinfer: least overlap (Jaccard) of the core neurons of the prompt's stretches, in [0, 1]; a request below it stays
+   * dense. Default 0.47; 0 switches it off.
+   */
+  guard?: number;
+}
+
+/** How layers skip channels: the fields that its type takes, with their defaults; false: they do not. */
+export type FfnSparsityInfo =
+  | false
+  | (FfnSparsityOptions & Required<Pick<FfnSparsityOptions, "selection" | "allocation">>);
+
+/** What activation sparsity did for a request. */
+export interface SparsityStats {
+  /** Share of the channels that was kept where channels are skipped, over its sparse tokens; 1 where there were none. */
+  kept: number;
+  /** Bytes of layer weights that such a token needs by itself; 0 where there were none. */
+  bytesPerToken: number;
+  /** Tokens that whole weights gave: the first one, which belongs to the prompt, and those the guard kept dense. */
+  denseTokens: number;
+  /** Of those, tokens that the guard kept dense. */
+  guarded: number;
 }
 
 export interface CalibrateOptions {
@@ -259,6 +321,8 @@ export interface GenerateResult {
   speculation: SpeculationStats;
   /** Absent where every token was computed exactly. */
   attention?: AttentionStats;
+  /** Absent where no token was to be sparse. */
+  sparsity?: SparsityStats;
   logprobs?: TokenLogprob[];
 }
 
@@ -282,11 +346,11 @@ export interface PerplexityOptions {
   /** Tokens of one window; windows do not overlap, and the first token of each is not scored. Default: the model's context size. */
   contextSize?: number;
   /**
-   * Compares every prediction with what exact attention over keys and values in f16 predicts, which takes two engines of its
-   * own beside the model's, with room for one window.
+   * Compares every prediction with that of whole weights and exact attention over keys and values in f16, which takes two
+   * engines of its own beside the model's, with room for one window.
    */
   against?: "exact";
-  /** With `against`: tokens at the beginning of each window that attend exactly and are not compared, as a prompt's do. */
+  /** With `against`: tokens at the beginning of each window that are exact, as a prompt's are, and not compared. */
   exactTokens?: number;
   signal?: AbortSignal;
 }
@@ -303,6 +367,8 @@ export interface PerplexityResult {
   ms: number;
   /** As in a generation's timings: empty where all was exact. */
   approximations: string[];
+  /** Absent where no token was to be sparse. */
+  sparsity?: SparsityStats;
   /** Where it was asked for. */
   against?: PerplexityComparison;
 }
@@ -334,6 +400,8 @@ export interface ExactDistance {
   top1Agreement: number;
   /** Absent where every row attended exactly. */
   attention?: AttentionStats;
+  /** Absent where no row was to be sparse. */
+  sparsity?: SparsityStats;
 }
 
 /** Tokens at positions in [from, to); of the last bucket `to` is infinite. */
@@ -409,6 +477,7 @@ export interface ModelInfo {
   isa: Isa;
   kvCacheType: KvCacheType;
   attention: AttentionInfo;
+  ffnSparsity: FfnSparsityInfo;
   matmul: MatmulInfo;
   fileBytes: number;
   loadMs: number;

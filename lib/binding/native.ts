@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a signature below changes; the addon carries the same number. */
-export const abiVersion = 6;
+export const abiVersion = 7;
 
 export type Isa = "scalar" | "avx2" | "avx512" | "neon";
 
@@ -28,6 +28,28 @@ export interface NativeAttention {
   tableBits: 7 | 8;
   tail: boolean; // whether what is left out counts by its estimate
   codebooks: Uint8Array; // as engineTrainCodebooks gave them, for this model
+}
+
+/**
+ * Activation sparsity of a layer's products: a row reads the columns of the channels that it keeps. Sites, in this order: the
+ * input of q, k and v; of the output projection; of gate and up; of down.
+ */
+export interface NativeSparsity {
+  keeps: Float32Array; // [nLayers * 4] share of the channels that is kept; 1: not masked
+  thresholds?: Float32Array; // [nLayers * 4] scores below are skipped; needed by threshold and hybrid
+  selection: "topk" | "threshold" | "hybrid";
+  norms: "none" | "stacked" | "published"; // column norms that a channel's magnitude is multiplied by
+  hidden: "magnitude" | "gate" | "random" | "core"; // what ranks the channels of the last site
+  core?: { tokenShare: number; guard: number }; // with hidden "core"
+}
+
+/** Totals of the steps that had sparse rows. */
+export interface NativeSparsityTotals {
+  steps: number;
+  rows: number;
+  selectNs: number; // time of choosing channels
+  columnBytes: number; // read through columns, each once a step
+  denseBytes: number; // what the same products read dense
 }
 
 export interface NativeTraining {
@@ -133,12 +155,18 @@ export interface StepArrays {
   // abort flags, on a SharedArrayBuffer: the step stops between layers when aborts[sequenceAborts[s]] != 0
   aborts: Int32Array;
   sequenceAborts: Int32Array; // [sequences] index into `aborts`, or -1
-  // read and written by an engine with `attention` only
-  exactUntil: Int32Array; // [sequences] rows at positions below attend exactly
+  exactUntil: Int32Array; // [sequences] rows at positions below are exact: read with `attention` and with `sparsity`
+  // written by an engine with `attention` only
   // out, per row
   attentionKept: Float32Array; // [rows] share of the coded keys that was read exactly; 0 for an exact row, 1 in pure mode
   attentionDropped: Float32Array; // [rows] estimated share of the attention mass that was left out
   attentionCoded: Float32Array; // [rows] positions that stood as codes; 0 for an exact row
+  // read and written by an engine with `sparsity` only
+  coreSlots: Int32Array; // [sequences] whose core neurons: a slot in [0, 64) that belongs to the request, or -1
+  // out, per row
+  sparseKept: Float32Array; // [rows] share of the channels kept, mean over masked sites weighted by the weights behind them; 0: dense
+  sparseBytes: Float32Array; // [rows] bytes of layer weights that this row alone needs; 0: dense
+  sparseState: Int32Array; // [rows] 0: not asked for (prompt, first positions); 1: sparse; 2: dense because the guard refused
 }
 
 export interface StepShape {
@@ -180,8 +208,9 @@ export interface NativeBinding {
   /**
    * Loads, or shares the copy that is already in memory. Blocks. `control[0] != 0` aborts (code ABORTED);
    * `onProgress(done, total)` is called on this thread between tensors, in bytes. `tiles` names kinds of weights, as
-   * "TYPE ROWSxCOLS" or "all", that become tiles where their type has them: products with them are looked up. Every
-   * choice is another copy.
+   * "TYPE ROWSxCOLS" or "all", that become tiles where their type has them: products with them are looked up. `columns`
+   * names tensors within a layer ("ffn_down", "attn_q") that also get column layout, where their type has it. Every choice
+   * is another copy.
    */
   modelAcquire(
     path: string,
@@ -189,6 +218,7 @@ export interface NativeBinding {
     control: Int32Array,
     onProgress?: (done: number, total: number) => void,
     tiles?: string[],
+    columns?: string[],
   ): number;
   /** Another handle of the same weights, which belongs to the calling thread; no file is opened. */
   modelShare(handle: number): number;
@@ -197,13 +227,19 @@ export interface NativeBinding {
   /** A tokenizer handle of the model's own vocabulary; released like any other. */
   modelTokenizer(handle: number): number;
   /** Path chosen per tensor, for `inspect`. */
-  modelTensors(
-    handle: number,
-  ): { name: string; type: string; rows: number; cols: number; kernel: string; packedBytes: number }[];
+  modelTensors(handle: number): {
+    name: string;
+    type: string;
+    rows: number;
+    cols: number;
+    kernel: string;
+    packedBytes: number;
+    columnBytes: number; // 0: no columns
+  }[];
 
   /**
    * Scratch, K/V arena of `pages` pages and a thread team. Retains the model. Without `attention` it attends exactly.
-   * INVALID_OPTION when its codebooks are not those of this model.
+   * INVALID_OPTION when its codebooks are not those of this model. Without `sparsity` every row reads whole weights.
    */
   engineCreate(
     model: number,
@@ -215,6 +251,7 @@ export interface NativeBinding {
       isa: Isa;
       kvType?: KvCacheType;
       attention?: NativeAttention;
+      sparsity?: NativeSparsity;
       tables?: LutTables; // of weights in tiles; default: exact
     },
   ): number;
@@ -224,6 +261,8 @@ export interface NativeBinding {
   engineStep(handle: number, shape: StepShape, arrays: StepArrays): number;
   /** Time by operator since the last reset; "step" comes first and is the sum of all: calls are steps. Not during a step. */
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
+  /** What sparse rows cost and saved since the last reset. Not during a step. */
+  engineSparsity(handle: number, reset: boolean): NativeSparsityTotals;
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
   /**

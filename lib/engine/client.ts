@@ -32,6 +32,7 @@ type StartMessage = { [K in ToWorker["type"]]: Extract<ToWorker, { type: K }> }[
   | "score"
   | "embed"
   | "profile"
+  | "sparsity"
   | "export"
   | "import"];
 export type RequestMessage = StartMessage extends infer M
@@ -213,7 +214,7 @@ export class EngineClient {
     if (message.type === "load-progress") return;
     const request = this.active_.get(message.id);
     if (request === undefined) return;
-    const last = ["generated", "scored", "embedded", "exported", "imported", "profiled", "failed"].includes(
+    const last = ["generated", "scored", "embedded", "exported", "imported", "profiled", "sparsity", "failed"].includes(
       message.type,
     );
     if (last) this.retire(message.id, request);

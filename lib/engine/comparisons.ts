@@ -14,7 +14,10 @@ import {
 import { forgetControl, stopAtExit } from "./exit.js";
 
 /** What all comparisons of a model have in common. */
-export type ComparedModel = Pick<ComparisonTask, "model" | "isa" | "threads" | "kvCacheType" | "matmul" | "attention">;
+export type ComparedModel = Pick<
+  ComparisonTask,
+  "model" | "isa" | "threads" | "kvCacheType" | "matmul" | "attention" | "ffnSparsity"
+>;
 export type ComparisonRequest = Omit<ComparisonTask, keyof ComparedModel | "control">;
 
 export class Comparisons {

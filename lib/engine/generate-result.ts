@@ -10,10 +10,19 @@
  * - Whoever only iterates gets the error from the iterator: the same error is not reported as an unhandled rejection.
  */
 import { type AbortedError, createError, type LutraError } from "../errors.js";
-import type { AttentionInfo, GenerateResult, MatmulInfo, SpeculationStats, TextPart, TokenLogprob } from "../types.js";
+import type {
+  AttentionInfo,
+  FfnSparsityInfo,
+  GenerateResult,
+  MatmulInfo,
+  SpeculationStats,
+  TextPart,
+  TokenLogprob,
+} from "../types.js";
 import type { FromWorker, GenerateSummary } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
 import { describeMatmul } from "./matmul/option.js";
+import { describeSparsity } from "./sparsity/report.js";
 import { callbackFailure, type RequestHandle, type RequestSink } from "./client.js";
 
 export interface ResultOptions {
@@ -23,6 +32,7 @@ export interface ResultOptions {
   withLogprobs: boolean;
   /** Of the model. */
   attention: AttentionInfo;
+  ffnSparsity: FfnSparsityInfo;
   matmul: MatmulInfo;
   /** Keeps the model alive while the result is. */
   owner: unknown;
@@ -39,6 +49,7 @@ const nothingComputed: GenerateSummary = {
   promptMs: 0,
   predictedMs: 0,
   attention: undefined,
+  sparsity: undefined,
   speculation: undefined,
 };
 
@@ -94,6 +105,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
       withLogprobs: false,
       attention: { type: "exact" },
       matmul: { type: "dot" },
+      ffnSparsity: false,
       owner: undefined,
       onEnd: () => {},
     });
@@ -199,7 +211,7 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
     this.end(summary, undefined);
     const { finishReason, promptTokens, cachedTokens, completionTokens, decodedTokens, promptMs, predictedMs } =
       summary;
-    const { attention } = summary;
+    const { attention, sparsity } = summary;
     const result: GenerateResult = {
       text: this.text_,
       tokens: this.tokens_,
@@ -214,11 +226,13 @@ export class GenerateResultStream implements AsyncIterableIterator<TextPart, und
         approximations: [
           ...describeMatmul(this.options_.matmul),
           ...describeApproximations(this.options_.attention, attention),
+          ...describeSparsity(this.options_.ffnSparsity, sparsity),
         ],
       },
       speculation: speculationOf(summary),
     };
     if (attention !== undefined) result.attention = attention;
+    if (sparsity !== undefined) result.sparsity = sparsity;
     if (this.options_.withLogprobs) result.logprobs = this.logprobs_;
     this.settle_.resolve(result);
     for (const waiter of this.waiters_.splice(0)) waiter.resolve({ done: true, value: undefined });

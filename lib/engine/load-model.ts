@@ -40,6 +40,7 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   return new Model(engines, {
     path,
     attention,
+    ffnSparsity: engine.ffnSparsity ?? false,
     isa: engine.isa,
     kvCacheType: engine.kvCacheType,
     chatTemplate,

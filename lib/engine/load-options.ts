@@ -5,10 +5,11 @@ import { invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import { readOptions } from "../sampling/index.js";
 import type { LoadOptions, MatmulInfo } from "../types.js";
+import type { ResolvedSparsity } from "../worker/index.js";
 import { type ResolvedSpeculation, resolveSpeculation } from "./speculation-option.js";
 import { type ResolvedAttention, resolveAttention } from "./attention/option.js";
 import { resolveMatmul } from "./matmul/option.js";
-import { checkTechniques, techniqueNames } from "./techniques.js";
+import { resolveSparsity } from "./sparsity/option.js";
 
 const names = [
   "threads",
@@ -25,7 +26,8 @@ const names = [
   "speculation",
   "attention",
   "matmul",
-  ...techniqueNames,
+  "kvCacheType",
+  "ffnSparsity",
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 export interface ResolvedLoadOptions {
@@ -42,6 +44,8 @@ export interface ResolvedLoadOptions {
   kvCacheType: KvCacheType;
   /** Undefined: exact. */
   attention: ResolvedAttention | undefined;
+  /** Undefined: layers read whole weights. */
+  ffnSparsity: ResolvedSparsity | undefined;
   matmul: MatmulInfo;
   /** Undefined: off. */
   speculation: ResolvedSpeculation | undefined;
@@ -91,10 +95,14 @@ function checkIsa(value: unknown): Isa {
   return found;
 }
 
+function checkKvCacheType(value: unknown): KvCacheType {
+  if (value === undefined || value === "f16" || value === "q8_0") return value ?? "f16";
+  throw invalidOption("kvCacheType", '"f16" or "q8_0"', value);
+}
+
 /** Reads each option once and checks it. @throws InvalidOptionError, BinaryNotFoundError */
 export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
   const given = readOptions(options, names);
-  checkTechniques(given);
   const replicas = checkInteger("replicas", given["replicas"], 1, limits.maxReplicas) ?? 1;
   const threads = checkInteger("threads", given["threads"], 1, limits.maxThreads);
   return {
@@ -104,8 +112,9 @@ export function resolveLoadOptions(options: unknown): ResolvedLoadOptions {
     maxSequences: checkInteger("maxSequences", given["maxSequences"], 1, limits.maxMaxSequences) ?? 0,
     kvCacheTokens: checkInteger("kvCacheTokens", given["kvCacheTokens"], 1, limits.maxKvCacheTokens) ?? 0,
     isa: checkIsa(given["isa"]),
-    kvCacheType: (given["kvCacheType"] ?? "f16") as KvCacheType,
+    kvCacheType: checkKvCacheType(given["kvCacheType"]),
     attention: resolveAttention(given["attention"]),
+    ffnSparsity: resolveSparsity(given["ffnSparsity"]),
     matmul: resolveMatmul(given["matmul"]),
     speculation: resolveSpeculation(given["speculation"]),
     chatTemplate: checkText("chatTemplate", given["chatTemplate"]),

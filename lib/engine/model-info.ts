@@ -1,16 +1,17 @@
 /** The public description of a loaded model. */
 import type { Isa } from "../binding/index.js";
 import type { KvCacheType } from "../binding/native.js";
-import type { ModelInfo } from "../types.js";
+import type { FfnSparsityInfo, ModelInfo } from "../types.js";
 import type { LoadedEngine } from "../worker/index.js";
-
 import type { AttentionOutcome } from "./attention/codebooks.js";
+import { warnOfColumns } from "./sparsity/report.js";
 
 export interface InfoOptions {
   path: string;
   isa: Isa;
   kvCacheType: KvCacheType;
   attention: AttentionOutcome;
+  ffnSparsity: FfnSparsityInfo;
   chatTemplate: string | undefined;
   loadMs: number;
 }
@@ -18,7 +19,7 @@ export interface InfoOptions {
 export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replicas: number }): ModelInfo {
   const { info, vocab, contextSize, maxSequences, threads } = loaded;
   const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
-  const warnings = [...info.warnings, ...options.attention.warnings];
+  const warnings = [...info.warnings, ...options.attention.warnings, ...warnOfColumns(loaded.missingColumns)];
   if (contextSize > info.contextLength) {
     warnings.push(`contextSize ${contextSize} is more than the ${info.contextLength} tokens the model was trained for`);
   }
@@ -42,6 +43,7 @@ export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replica
     isa: options.isa,
     kvCacheType: options.kvCacheType,
     attention: Object.freeze(options.attention.info),
+    ffnSparsity: Object.freeze(options.ffnSparsity),
     matmul: Object.freeze(loaded.matmul),
     fileBytes: info.fileBytes,
     loadMs: options.loadMs,

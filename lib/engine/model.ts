@@ -20,7 +20,7 @@ import type {
   TokenizeOptions,
 } from "../types.js";
 import type { FileStamp } from "../files/index.js";
-import type { FromWorker, GenerateSummary, OperatorTimes } from "../worker/index.js";
+import type { FromWorker, GenerateSummary, OperatorTimes, SparsityTotals } from "../worker/index.js";
 import { GenerateResultStream } from "./generate-result.js";
 import { embedTexts } from "./embed.js";
 import { checkFlag } from "./load-options.js";
@@ -199,6 +199,14 @@ export class Model {
     });
   }
 
+  /** What sparse rows of the first replica cost and saved since the last reset. For `lutra bench`. @internal */
+  sparsityTotals(reset: boolean): Promise<SparsityTotals> {
+    return new Promise((resolve, reject) => {
+      const onMessage = (message: FromWorker): void => void (message.type === "sparsity" && resolve(message.totals));
+      this.engines_.submit({ type: "sparsity", reset }, { onMessage, onFailure: reject }, 1);
+    });
+  }
+
   /** For lifecycle tests. @internal */
   get engineThreadIds(): number[] {
     return this.engines_.threadIds;
@@ -247,6 +255,7 @@ export class Model {
         loadMs: this.info.loadMs,
         withLogprobs: params.logprobs >= 0,
         attention: this.info.attention,
+        ffnSparsity: this.info.ffnSparsity,
         matmul: this.info.matmul,
         owner: this,
         onEnd: (summary, error, tokens) => {

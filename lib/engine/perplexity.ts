@@ -1,12 +1,13 @@
 /** perplexity(): posts a scoring request and waits for it, or has the model compared with its exact self. */
 import { createError, invalidOption } from "../errors.js";
-import type { AttentionStats, ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
+import type { ModelInfo, PerplexityOptions, PerplexityResult } from "../types.js";
 import { readOptions } from "../sampling/index.js";
-import type { PromptInput } from "../worker/index.js";
+import type { PromptInput, ScoreSummary } from "../worker/index.js";
 import { describeApproximations } from "./attention/report.js";
 import { summarizeComparison } from "./comparison-result.js";
 import { checkInteger, checkSignal } from "./load-options.js";
 import { describeMatmul } from "./matmul/option.js";
+import { describeSparsity } from "./sparsity/report.js";
 import type { Replicas } from "./replicas.js";
 import { checkPrompt } from "./request-options.js";
 
@@ -67,9 +68,8 @@ async function score(
         {
           onMessage: (message) => {
             if (message.type !== "scored") return;
-            const { tokens, scored, nll, ms, logprobs, attention } = message.summary;
-            const approximations = describe(info, attention);
-            resolve({ ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations });
+            const { tokens, scored, nll, ms, logprobs } = message.summary;
+            resolve({ ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, ...describe(info, message.summary) });
           },
           onFailure: (error) => reject(error.code === "ABORTED" && signal?.aborted ? aborted() : error),
         },
@@ -92,10 +92,18 @@ async function compare(
   const scored = logprobs.length;
   const nll = -logprobs.reduce((sum, logprob) => sum + logprob, 0) / scored;
   const against = summarizeComparison(rows);
-  const approximations = describe(info, against.attention);
-  return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, approximations, against };
+  return { ppl: Math.exp(nll), tokens, scored, nll, logprobs, ms, ...describe(info, against), against };
 }
 
-function describe(info: ModelInfo, attention: AttentionStats | undefined): string[] {
-  return [...describeMatmul(info.matmul), ...describeApproximations(info.attention, attention)];
+/** What was approximated, as results say it. */
+function describe(
+  info: ModelInfo,
+  { attention, sparsity }: Partial<Pick<ScoreSummary, "attention" | "sparsity">>,
+): Pick<PerplexityResult, "approximations" | "sparsity"> {
+  const approximations = [
+    ...describeMatmul(info.matmul),
+    ...describeApproximations(info.attention, attention),
+    ...describeSparsity(info.ffnSparsity, sparsity),
+  ];
+  return { approximations, ...(sparsity && { sparsity }) };
 }

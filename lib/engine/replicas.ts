@@ -166,8 +166,8 @@ function fixedAttention(
 
 /** The approximate side of a comparison, with the codebooks that the first engine has found or made. */
 function comparedModel(task: EngineStartOptions["task"]): ComparedModel {
-  const { model, isa, threads, kvCacheType, matmul, attention } = task;
-  const same = { model, isa, threads, kvCacheType, matmul };
+  const { model, isa, threads, kvCacheType, matmul, attention, ffnSparsity } = task;
+  const same = { model, isa, threads, kvCacheType, matmul, ffnSparsity };
   if (attention?.codebooks === undefined) return { ...same, attention: undefined };
   const { calibration: _, codebooks, ...manner } = attention;
   return { ...same, attention: { ...manner, codebooks } };

@@ -31,8 +31,13 @@ export interface SchedulerOptions extends StepLimits {
   contextSize: number;
   prefillChunk: number;
   maxQueuedRequests: number;
-  /** Whether the engine attends approximately from a sequence's `exactUntil` on. Default: false. */
+  /** Whether the engine computes approximately from a sequence's `exactUntil` on. Default: false. */
   approximates?: boolean;
+  /**
+   * Whether the engine chooses a generating sequence's core neurons from its prompt, whose rows all have to run: such a
+   * sequence neither finds nor leaves cached prefixes. Default: false.
+   */
+  choosesCores?: boolean;
 }
 
 export class Scheduler {
@@ -91,7 +96,7 @@ export class Scheduler {
 
   /** Adds a request to the queue. Prompts are checked by the caller: 1 … contextSize tokens. */
   submit(request: SequenceRequest): Sequence {
-    const { maxQueuedRequests, contextSize, approximates } = this.options_;
+    const { maxQueuedRequests, contextSize, approximates, choosesCores } = this.options_;
     if (request.prompt.length < 1 || request.prompt.length > contextSize) {
       throw createError(
         "INTERNAL",
@@ -107,7 +112,9 @@ export class Scheduler {
       );
     }
     const maxPositions = Math.min(request.maxPositions, contextSize);
-    const sequence = new Sequence({ ...request, maxPositions }, approximates);
+    const hasCore = choosesCores === true && (request.wanted ?? "next") === "next";
+    const sequence = new Sequence({ ...request, maxPositions, ...(hasCore && { cached: false }) }, approximates);
+    sequence.hasCore = hasCore;
     sequence.order = this.nextOrder_++;
     this.byId_.set(sequence.id, sequence);
     insertByRank(this.queue_, sequence);
@@ -280,6 +287,7 @@ export class Scheduler {
       sequence.slot = this.freeSlots_.pop() as number;
       this.arrays.sequenceAborts[sequence.slot] = sequence.abortIndex;
       this.arrays.exactUntil[sequence.slot] = sequence.exactUntil;
+      this.arrays.coreSlots[sequence.slot] = sequence.hasCore ? sequence.slot : -1;
       insertByRank(this.running_, sequence);
       this.tables_.adopt(sequence);
     }

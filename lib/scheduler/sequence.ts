@@ -25,7 +25,7 @@ export interface SequenceRequest {
   namespace?: number;
   /** Whether it uses and leaves cached prefixes at all. Default: true. */
   cached?: boolean;
-  /** Positions below attend exactly on an engine that approximates. Default: the prompt's, but none of a text that is scored. */
+  /** Positions below are exact on an engine that approximates. Default: the prompt's, but none of a text that is scored. */
   exactUntil?: number;
 }
 
@@ -50,6 +50,8 @@ export class Sequence {
   /** Prompt tokens that were found in the cache. */
   cachedTokens = 0;
   paused = false;
+  /** The engine chooses core neurons from its prompt, and keeps them at the index of its slot. */
+  hasCore = false;
   /** It had to make room once, and finds its own pages again. */
   preempted = false;
   /** Index of its page table, -1 while it waits. */
@@ -66,7 +68,7 @@ export class Sequence {
   /** Number of the step that last ran a chunk of its prompt. */
   lastChunk = 0;
 
-  /** `approximates`: whether the engine attends approximately where it may. */
+  /** `approximates`: whether the engine computes approximately where it may. */
   constructor(request: SequenceRequest, approximates = false) {
     this.id = request.id;
     this.abortIndex = request.abortIndex;

@@ -92,6 +92,7 @@ export class StepBuilder {
     const table = this.branches.open(sequence, number, deepest);
     if (table < 0) return table;
     this.arrays.exactUntil[table] = sequence.exactUntil;
+    this.arrays.coreSlots[table] = this.arrays.coreSlots[sequence.slot] as number;
     this.branches.mirror(sequence, table, parent, rowOf);
     return table;
   }

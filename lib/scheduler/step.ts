@@ -72,5 +72,9 @@ export function createStepArrays(limits: StepLimits, pageTables: Int32Array, abo
     attentionKept: new Float32Array(limits.maxRows),
     attentionDropped: new Float32Array(limits.maxRows),
     attentionCoded: new Float32Array(limits.maxRows),
+    coreSlots: new Int32Array(limits.maxSequences + limits.maxBranches).fill(-1),
+    sparseKept: new Float32Array(limits.maxRows),
+    sparseBytes: new Float32Array(limits.maxRows),
+    sparseState: new Int32Array(limits.maxRows),
   };
 }

@@ -1,7 +1,7 @@
 /**
  * The task of a thread of its own: what a model's approximations change of its predictions. Each window of a text runs through
- * two engines on the same weights, one with the model's own settings and one that is exact (attention exact, keys and values in
- * f16), a chunk at a time, and the rows of the chunk are compared. The engines have pages for one window, and end with the task.
+ * two engines on the same weights, one with the model's own settings and one that is exact (whole weights, attention exact, keys and
+ * values in f16), a chunk at a time, and the rows of the chunk are compared. The engines have pages for one window, and end with the task.
  */
 import { getBinding } from "../binding/index.js";
 import type { Isa, KvCacheType, NativeAttention, NativeBinding, StepArrays, StepShape } from "../binding/native.js";
@@ -10,7 +10,8 @@ import { limits, pagePositions } from "../limits.js";
 import type { MatmulInfo } from "../types.js";
 import { createStepArrays } from "../scheduler/index.js";
 import { header } from "./control.js";
-import type { PlainError, PromptInput } from "./protocol.js";
+import type { PlainError, PromptInput, ResolvedSparsity } from "./protocol.js";
+import { planSparsity } from "./sparsity/plan.js";
 import { tablesOf } from "./matmul-forms.js";
 import { cutPrompt } from "./scoring.js";
 
@@ -23,10 +24,12 @@ export interface ComparisonTask {
   matmul: MatmulInfo;
   /** Undefined: exact. */
   attention: NativeAttention | undefined;
+  /** Undefined: whole weights. */
+  ffnSparsity: ResolvedSparsity | undefined;
   prompt: PromptInput;
   /** Of a window. */
   contextSize: number;
-  /** Rows at positions below attend exactly, and are not compared. */
+  /** Rows at positions below are exact, and not compared. */
   exactTokens: number;
   /** Its stop word ends the task within a layer. */
   control: Int32Array;
@@ -44,10 +47,13 @@ export interface ComparedRows {
   /** The most probable token. */
   tops: Int32Array;
   exactTops: Int32Array;
-  /** As the step gives them: what the approximate engine's attention did. */
+  /** As the step gives them: what the approximate engine's attention and sparsity did. */
   attentionKept: Float32Array;
   attentionDropped: Float32Array;
   attentionCoded: Float32Array;
+  sparseKept: Float32Array;
+  sparseBytes: Float32Array;
+  sparseState: Int32Array;
 }
 
 export interface Comparison {
@@ -62,6 +68,15 @@ export type ComparisonReply = { ok: true; comparison: Comparison } | { ok: false
 /** Bytes of full logits that a step of one engine may hold; bounds the rows that are compared at once. */
 const logitBytes = 32 << 20;
 const maxCompared = 128;
+
+const rowOuts = [
+  "attentionKept",
+  "attentionDropped",
+  "attentionCoded",
+  "sparseKept",
+  "sparseBytes",
+  "sparseState",
+] as const satisfies readonly (keyof ComparedRows & keyof StepArrays)[];
 
 export default function runComparison(task: ComparisonTask): ComparisonReply {
   try {
@@ -123,6 +138,9 @@ function createRows(count: number): ComparedRows {
     attentionKept: new Float32Array(count),
     attentionDropped: new Float32Array(count),
     attentionCoded: new Float32Array(count),
+    sparseKept: new Float32Array(count),
+    sparseBytes: new Float32Array(count),
+    sparseState: new Int32Array(count),
   };
 }
 
@@ -137,8 +155,8 @@ class EnginePair {
   private readonly distances_: Float64Array;
 
   constructor(binding: NativeBinding, model: number, task: ComparisonTask, windows: readonly Int32Array[]) {
-    const { isa, threads, kvCacheType, matmul, attention, control, exactTokens } = task;
-    const { vocabSize, dim } = binding.modelInfo(model);
+    const { isa, threads, kvCacheType, matmul, attention, ffnSparsity, control, exactTokens } = task;
+    const { vocabSize, dim, nLayers } = binding.modelInfo(model);
     this.binding_ = binding;
     this.exactTokens_ = exactTokens;
     this.maxCompared_ = Math.max(1, Math.min(maxCompared, Math.floor(logitBytes / (4 * vocabSize))));
@@ -151,12 +169,15 @@ class EnginePair {
     this.arrays_ = createStepArrays({ ...sizes, ...one }, tables, control);
     this.arrays_.sequenceAborts[0] = header.stop;
     this.arrays_.exactUntil[0] = exactTokens;
+    // Core neurons come from the exact rows: without any there is nothing to choose them from.
+    if (ffnSparsity?.type === "coreinfer" && exactTokens > 0) this.arrays_.coreSlots[0] = 0;
     this.shape_ = { rows: 0, sequences: 1, pageStride: pages, k: 1, mirrors: 0 };
     this.approximate_ = binding.engineCreate(model, {
       ...options,
       kvType: kvCacheType,
       tables: tablesOf(matmul),
       ...(attention && { attention }),
+      ...(ffnSparsity && { sparsity: planSparsity(ffnSparsity, nLayers) }),
     });
     try {
       this.exact_ = binding.engineCreate(model, options);
@@ -206,8 +227,7 @@ class EnginePair {
     const { targets } = arrays;
     this.step(this.approximate_);
     out.tops.set(arrays.candidateIds.subarray(0, rows), at);
-    for (const name of ["attentionKept", "attentionDropped", "attentionCoded"] as const)
-      out[name].set(arrays[name].subarray(0, rows), at);
+    for (const name of rowOuts) out[name].set(arrays[name].subarray(0, rows), at);
     this.step(this.exact_);
     out.exactTops.set(arrays.candidateIds.subarray(0, rows), at);
     this.binding_.engineCompareLogits(this.approximate_, this.exact_, rows, targets, distances);

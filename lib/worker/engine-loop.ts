@@ -140,6 +140,7 @@ export class EngineLoop {
     }
     try {
       if (message.type === "profile") this.profile(message);
+      else if (message.type === "sparsity") this.reportSparsity(message);
       else if (message.type === "import") this.importPages(message);
       else this.admit(message);
     } catch (thrown) {
@@ -170,6 +171,11 @@ export class EngineLoop {
   private profile({ id, reset }: Extract<ToWorker, { type: "profile" }>): void {
     const { source, engine } = this.options_;
     this.post({ type: "profiled", id, operators: source.binding.engineProfile(engine, reset) });
+  }
+
+  private reportSparsity({ id, reset }: Extract<ToWorker, { type: "sparsity" }>): void {
+    const { source, engine } = this.options_;
+    this.post({ type: "sparsity", id, totals: source.binding.engineSparsity(engine, reset) });
   }
 
   private enqueue(id: number, slot: number, work: Work): void {

@@ -12,6 +12,8 @@ import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import { tilesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
+import { findMissingColumns } from "./sparsity/columns.js";
+import { columnsOf, planSparsity } from "./sparsity/plan.js";
 
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
 const wantedLogitBytes = 32 << 20;
@@ -43,8 +45,9 @@ export default function startEngine(task: EngineTask): LoadReply {
 
 function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles): LoadedEngine {
   const started = performance.now();
-  const { isa, threads, kvCacheType, control, port } = task;
+  const { isa, threads, kvCacheType, ffnSparsity, control, port } = task;
   const matmul = task.model === 0 ? settleMatmul(binding, task) : task.matmul;
+  const columns = ffnSparsity === undefined ? [] : columnsOf(ffnSparsity);
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
@@ -52,7 +55,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   };
   const model =
     task.model === 0
-      ? binding.modelAcquire(task.path, threads, control, onProgress, tilesOf(matmul))
+      ? binding.modelAcquire(task.path, threads, control, onProgress, tilesOf(matmul), columns)
       : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
@@ -71,6 +74,10 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   const contextSize = task.contextSize || Math.min(limits.defaultContextSize, info.contextLength);
   const pageStride = Math.ceil(contextSize / pagePositions);
   const maxSequences = task.maxSequences || limits.defaultMaxSequences;
+  if (ffnSparsity?.type === "coreinfer" && maxSequences > limits.maxCoreSlots) {
+    const expected = `at most ${limits.maxCoreSlots} with ffnSparsity "coreinfer"`;
+    throw createError("INVALID_OPTION", `maxSequences: expected ${expected}, got ${maxSequences}`);
+  }
   const lookupBytes = task.attention === undefined ? 0 : lookupShare * info.kvBytesPerToken.f16;
   const contextBytes = pageStride * pagePositions * (info.kvBytesPerToken[kvCacheType] + lookupBytes);
   const pages = countPages(task, pageStride, contextBytes, binding.cpu().availableMemoryBytes / task.replicas);
@@ -81,7 +88,10 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   );
   const { engine, attention } = createEngine(
     { binding, model, tokenizer, info, threads, isa, control },
-    { threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType, tables: tablesOf(matmul) },
+    {
+      ...{ threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType, tables: tablesOf(matmul) },
+      ...(ffnSparsity && { sparsity: planSparsity(ffnSparsity, info.nLayers) }),
+    },
     task.attention,
   );
   handles.engine = engine;
@@ -107,7 +117,8 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
       contextSize,
       prefillChunk: limits.prefillChunk,
       maxQueuedRequests: limits.maxQueuedRequests,
-      approximates: attention !== undefined && attention.failure === undefined,
+      approximates: ffnSparsity !== undefined || (attention !== undefined && attention.failure === undefined),
+      choosesCores: ffnSparsity?.type === "coreinfer",
     },
     control,
     (sequences, time, most) => drafting?.plan(sequences, time, most),
@@ -140,6 +151,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     pageBytes,
     matmul,
     attention,
+    missingColumns: findMissingColumns(binding, model, columns),
     loadMs: performance.now() - started,
   };
 }

@@ -16,6 +16,7 @@ import type { DraftStats } from "../speculation/index.js";
 import type { FinishReason, TokenLogprob } from "../types.js";
 import { AttentionTally } from "./attention/tally.js";
 import type { FromWorker, GenerateSummary, Place } from "./protocol.js";
+import { SparsityTally } from "./sparsity/tally.js";
 
 export interface TextSource {
   binding: NativeBinding;
@@ -44,6 +45,7 @@ export class Generation {
   readonly place: Place;
   readonly penalties: PenaltyState;
   readonly attention = new AttentionTally();
+  readonly sparsity = new SparsityTally();
   readonly reportProgress: boolean;
   /** Candidates its wanted row needs. */
   readonly candidates: number;
@@ -139,6 +141,7 @@ export class Generation {
       promptMs: promptEnd - started,
       predictedMs: now - promptEnd,
       attention: this.attention.summary(),
+      sparsity: this.sparsity.summary(),
     };
   }
 

@@ -7,3 +7,4 @@ export { chooseForm, nameKind, settleMatmul, tilesOf } from "./matmul-forms.js";
 export type * from "./protocol.js";
 export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
 export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";
+export { SparsityTally } from "./sparsity/tally.js";

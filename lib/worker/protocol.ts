@@ -6,12 +6,23 @@ import type {
   NativeAttention,
   NativeBinding,
   NativeModelInfo,
+  NativeSparsityTotals,
   NativeVocab,
   Pooling,
 } from "../binding/native.js";
 import type { SamplingParams } from "../sampling/index.js";
 import type { DraftStats, Source } from "../speculation/index.js";
-import type { AttentionStats, FinishReason, MatmulInfo, TokenLogprob } from "../types.js";
+import type {
+  AttentionStats,
+  FfnSparsityInfo,
+  FinishReason,
+  MatmulInfo,
+  SparsityStats,
+  TokenLogprob,
+} from "../types.js";
+
+/** The load option `ffnSparsity`, checked, with its defaults. */
+export type ResolvedSparsity = Exclude<FfnSparsityInfo, false>;
 
 /** The task that piscina runs once per model: load, then serve the port. */
 export interface EngineTask {
@@ -33,6 +44,8 @@ export interface EngineTask {
   matmul: MatmulInfo;
   /** Undefined: exact. */
   attention: AttentionPlan | undefined;
+  /** Undefined: layers read whole weights. */
+  ffnSparsity: ResolvedSparsity | undefined;
   /** Undefined: off. */
   speculation: SpeculationPlan | undefined;
   control: Int32Array;
@@ -61,6 +74,8 @@ export interface LoadedEngine {
   matmul: MatmulInfo;
   /** Undefined: nothing but exact attention was asked for. */
   attention: AttentionState | undefined;
+  /** Tensors whose channels are masked, but that are read whole: `ffn_down (F32, 30 layers)`. */
+  missingColumns: string[];
   loadMs: number;
 }
 
@@ -149,6 +164,8 @@ export type ToWorker =
   | { type: "embed"; id: number; slot: number; prompt: PromptInput; pooling: Pooling; normalize: boolean }
   /** Time per operator since the last reset, read between two steps. */
   | { type: "profile"; id: number; slot: number; reset: boolean }
+  /** What sparse rows cost and saved since the last reset, read between two steps. */
+  | { type: "sparsity"; id: number; slot: number; reset: boolean }
   /** Look at the slot's words again: the reader has caught up, or the request was aborted. */
   | { type: "wake"; id: number }
   | { type: "stop" };
@@ -165,6 +182,8 @@ export interface GenerateSummary {
   predictedMs: number;
   /** Undefined where all rows attended exactly. */
   attention: AttentionStats | undefined;
+  /** Undefined where no row was to be sparse. */
+  sparsity: SparsityStats | undefined;
   /** Undefined where it is off. */
   speculation: DraftStats | undefined;
 }
@@ -187,8 +206,11 @@ export interface ScoreSummary {
   logprobs: Float64Array;
   /** Undefined where all rows attended exactly. */
   attention: AttentionStats | undefined;
+  /** Undefined where no row was to be sparse. */
+  sparsity: SparsityStats | undefined;
 }
 
+export type SparsityTotals = NativeSparsityTotals;
 export type OperatorTimes = ReturnType<NativeBinding["engineProfile"]>;
 
 export type FromWorker =
@@ -203,5 +225,6 @@ export type FromWorker =
   /** `tokens` of the text; the vector has `dim` floats. */
   | { type: "embedded"; id: number; vector: Float32Array; tokens: number }
   | { type: "profiled"; id: number; operators: OperatorTimes }
+  | { type: "sparsity"; id: number; totals: SparsityTotals }
   | { type: "failed"; id: number; error: PlainError }
   | { type: "stopped" };

@@ -6,12 +6,14 @@ import { createError } from "../errors.js";
 import { AttentionTally } from "./attention/tally.js";
 import { checkLength, type Encoder, encodePrompt } from "./prompt.js";
 import type { PromptInput, ScoreSummary } from "./protocol.js";
+import { SparsityTally } from "./sparsity/tally.js";
 
 export class Scoring {
   readonly id: number;
   readonly windows: Int32Array[];
   window = 0;
   readonly attention = new AttentionTally();
+  readonly sparsity = new SparsityTally();
   private readonly tokens_: number;
   private readonly logprobs_: number[] = [];
   private readonly startMs_ = performance.now();
@@ -38,7 +40,9 @@ export class Scoring {
     for (const logprob of logprobs) sum -= logprob;
     const scored = logprobs.length;
     const ms = performance.now() - this.startMs_;
-    return { tokens: this.tokens_, scored, nll: sum / scored, ms, logprobs, attention: this.attention.summary() };
+    const { attention, sparsity } = this;
+    const tallies = { attention: attention.summary(), sparsity: sparsity.summary() };
+    return { tokens: this.tokens_, scored, nll: sum / scored, ms, logprobs, ...tallies };
   }
 }
 

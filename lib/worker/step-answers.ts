@@ -63,6 +63,7 @@ export class StepAnswers {
     try {
       work.accept(arrays.targetLogits[w] as number, arrays.logSumExp[w] as number);
       work.attention.add(arrays, row);
+      work.sparsity.add(arrays, row);
       if (position < request.sequence.length - 2) return;
       this.loop_.forget(request);
       if (++work.window < work.windows.length) this.loop_.enqueue(request.id, request.slot, work);

@@ -78,6 +78,7 @@ t.test("requests of one affinity, or one namespace, stay on one engine", async (
     replicas: 2,
     matmul: { type: "dot" as const },
     attention: undefined,
+    ffnSparsity: undefined,
     speculation: undefined,
   };
   const start = {

@@ -8,6 +8,8 @@ import type { NativeBinding } from "../../binding/native.js";
 import type { Scheduler } from "../../scheduler/index.js";
 
 const widths = [1, 2, 3, 4, 6, 8, 12, 16];
+/** Rows of the first positions read whole weights where others do not. */
+const firstPosition = 4;
 /** Position of a row that measures what attention adds. */
 const depth = 2047;
 const budgetMs = 250;
@@ -25,14 +27,14 @@ export class StepProbe {
     contextSize: number,
   ) {
     // The first run of all touches memory that later ones find; so does the first of a width.
-    this.runs_ = [1, ...widths.flatMap((rows) => [rows, rows])].map((rows) => ({ rows, position: 0 }));
+    this.runs_ = [1, ...widths.flatMap((rows) => [rows, rows])].map((rows) => ({ rows, position: firstPosition }));
     if (contextSize > depth) for (let i = 0; i < 2; i++) this.runs_.splice(3, 0, { rows: 1, position: depth });
   }
 
   run(): boolean {
     const next = this.runs_.shift();
     if (next === undefined || performance.now() - this.startMs_ > budgetMs) return false;
-    const key = next.position > 0 ? 0 : next.rows;
+    const key = next.position === depth ? 0 : next.rows;
     this.best_.set(key, Math.min(this.best_.get(key) ?? Infinity, this.time(next.rows, next.position)));
     return true;
   }

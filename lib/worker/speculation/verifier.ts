@@ -44,6 +44,7 @@ export class Verifier {
     const { arrays } = this.scheduler_;
     const logSumExp = arrays.logSumExp[w] as number;
     work.attention.add(arrays, row);
+    work.sparsity.add(arrays, row);
     return work.accept(this.rows_.candidatesOf(work, step, w), logSumExp, position + 1);
   }
 

@@ -1,0 +1,101 @@
+/** The load option `ffnSparsity`: checked, with the defaults of the fields that its type takes. */
+import { createError, invalidOption } from "../../errors.js";
+import { nearestName, readKeys, readProperty } from "../../sampling/index.js";
+import type { FfnSparsityOptions } from "../../types.js";
+import type { ResolvedSparsity } from "../../worker/index.js";
+
+type Field = keyof FfnSparsityOptions;
+type SparsityType = FfnSparsityOptions["type"];
+
+const choice = ["selection", "allocation", "calibration"] as const;
+/** Fields beside `type` and `keep` that a type takes. */
+const fieldsOf: Record<SparsityType, readonly Field[]> = {
+  teal: ["keepHidden", "attention", ...choice],
+  wina: ["keepHidden", "attention", "norms", ...choice],
+  cats: choice,
+  dip: ["keepHidden", ...choice],
+  "down-only": choice,
+  coreinfer: ["tokenShare", "guard"],
+  random: [],
+};
+const types = Object.keys(fieldsOf) as SparsityType[];
+const allFields = [...new Set<Field>(["type", "keep", ...Object.values(fieldsOf).flat()])];
+
+const selections = ["topk", "threshold", "hybrid"] as const;
+const allocations = ["uniform", "prior", "calibrated"] as const;
+const defaultTokenShare = 0.4;
+const defaultGuard = 0.47;
+
+/** Undefined: layers read whole weights. @throws InvalidOptionError */
+export function resolveSparsity(value: unknown): ResolvedSparsity | undefined {
+  if (value === undefined || value === false) return undefined;
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw invalidOption("ffnSparsity", 'false or { type: "wina", keep: 0.6, … }', value);
+  const keys = readKeys(value, "ffnSparsity");
+  const read = (name: Field): unknown => readProperty(value, name, `ffnSparsity.${name}`);
+  const type = oneOf("type", read("type"), types);
+  const fields = fieldsOf[type];
+  for (const key of keys) checkField(key, type, fields);
+  const keep = share("keep", read("keep"));
+  const resolved: ResolvedSparsity = { type, keep, selection: "topk", allocation: "uniform" };
+  const take = <F extends Field>(name: F, resolve: (given: unknown) => ResolvedSparsity[F]): void => {
+    if (fields.includes(name)) resolved[name] = resolve(read(name));
+  };
+  take("keepHidden", (given) => (given === undefined ? keep : share("keepHidden", given)));
+  take("attention", (given) => oneOf("attention", given ?? false, [true, false] as const));
+  take("norms", (given) => oneOf("norms", given ?? "stacked", ["stacked", "published"] as const));
+  if (fields.includes("selection")) Object.assign(resolved, readChoice(type, read));
+  take("tokenShare", (given) => (given === undefined ? defaultTokenShare : share("tokenShare", given)));
+  take("guard", (given) => (given === undefined ? defaultGuard : overlap("guard", given)));
+  return resolved;
+}
+
+/** How channels are chosen; what needs a calibration has one. */
+function readChoice(
+  type: SparsityType,
+  read: (name: Field) => unknown,
+): Pick<ResolvedSparsity, (typeof choice)[number]> {
+  const calibration = checkPath(read("calibration"));
+  const hasPrior = type === "teal" || type === "wina" || type === "dip";
+  const otherwise = calibration !== undefined ? "calibrated" : hasPrior ? "prior" : "uniform";
+  const selection = oneOf("selection", read("selection") ?? "topk", selections);
+  const allocation = oneOf("allocation", read("allocation") ?? otherwise, allocations);
+  if (calibration !== undefined) return { selection, allocation, calibration };
+  const needing =
+    selection !== "topk" ? `selection "${selection}"` : allocation === "calibrated" && 'allocation "calibrated"';
+  if (needing) throw invalidOption("ffnSparsity.calibration", `the path of a file, for ${needing}`, undefined);
+  return { selection, allocation };
+}
+
+function checkField(key: string, type: SparsityType, fields: readonly Field[]): void {
+  const known = ["type", "keep", ...fields];
+  if (known.includes(key)) return;
+  if ((allFields as readonly string[]).includes(key)) {
+    const having = types.filter((each) => fieldsOf[each].includes(key as Field)).join(", ");
+    throw createError("INVALID_OPTION", `ffnSparsity.${key} is an option of ${having}, not of ${type}`);
+  }
+  const near = nearestName(key, known);
+  const hint = near === undefined ? `known: ${known.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+  throw createError("INVALID_OPTION", `ffnSparsity.${key} is not an option; ${hint}`);
+}
+
+function oneOf<T extends string | boolean>(name: Field, value: unknown, allowed: readonly T[]): T {
+  const found = allowed.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw invalidOption(`ffnSparsity.${name}`, allowed.map((each) => JSON.stringify(each)).join(" or "), value);
+}
+
+function share(name: Field, value: unknown): number {
+  if (typeof value === "number" && value > 0 && value <= 1) return value;
+  throw invalidOption(`ffnSparsity.${name}`, "a number in (0, 1]", value);
+}
+
+function overlap(name: Field, value: unknown): number {
+  if (typeof value === "number" && value >= 0 && value <= 1) return value;
+  throw invalidOption(`ffnSparsity.${name}`, "a number in [0, 1]", value);
+}
+
+function checkPath(value: unknown): string | undefined {
+  if (value === undefined || (typeof value === "string" && value !== "" && !value.includes("\0"))) return value;
+  throw invalidOption("ffnSparsity.calibration", "the path of a file", value);
+}
