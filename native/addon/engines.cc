@@ -117,6 +117,7 @@ forward::Step read_step(const Napi::Object& shape, const Napi::Object& arrays, c
     step.exact_until = array_property<int32_t>(arrays, "exactUntil", step.sequences).data;
   }
   if (engine.sparsity() != nullptr) {
+    step.core_slots = array_property<int32_t>(arrays, "coreSlots", step.sequences).data;
     step.sparse_kept = array_property<float>(arrays, "sparseKept", step.rows).data;
     step.sparse_bytes = array_property<float>(arrays, "sparseBytes", step.rows).data;
     step.sparse_state = array_property<int32_t>(arrays, "sparseState", step.rows).data;

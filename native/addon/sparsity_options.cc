@@ -27,6 +27,12 @@ std::vector<float> floats(const Napi::Object& object, const char* name) {
   return {array.data, array.data + array.length};
 }
 
+float number(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsNumber()) throw WrongType{"sparsity.core." + std::string(name) + ": expected a number"};
+  return value.As<Napi::Number>().FloatValue();
+}
+
 }  // namespace
 
 std::optional<forward::SparsityOptions> sparsity_property(const Napi::Object& options) {
@@ -39,18 +45,25 @@ std::optional<forward::SparsityOptions> sparsity_property(const Napi::Object& op
       {"none", Norms::kNone}, {"stacked", Norms::kStacked}, {"published", Norms::kPublished}};
   static constexpr std::pair<const char*, HiddenScore> kScores[] = {{"magnitude", HiddenScore::kMagnitude},
                                                                     {"gate", HiddenScore::kGate},
-                                                                    {"random", HiddenScore::kRandom}};
+                                                                    {"random", HiddenScore::kRandom},
+                                                                    {"core", HiddenScore::kCore}};
   const Napi::Value value = options.Get("sparsity");
   if (value.IsUndefined()) return std::nullopt;
   if (!value.IsObject()) throw WrongType{"sparsity: expected an object"};
   const auto object = value.As<Napi::Object>();
-  return forward::SparsityOptions{
+  forward::SparsityOptions sparsity{
       .keeps = floats(object, "keeps"),
       .thresholds = floats(object, "thresholds"),
       .selection = named<Selection>(object, "selection", kSelections),
       .norms = named<Norms>(object, "norms", kNorms),
       .hidden = named<HiddenScore>(object, "hidden", kScores),
   };
+  if (sparsity.hidden != HiddenScore::kCore) return sparsity;
+  const Napi::Value core = object.Get("core");
+  if (!core.IsObject()) throw WrongType{"sparsity.core: expected an object"};
+  sparsity.core_token_share = number(core.As<Napi::Object>(), "tokenShare");
+  sparsity.core_guard = number(core.As<Napi::Object>(), "guard");
+  return sparsity;
 }
 
 }  // namespace lutra::addon

@@ -2,9 +2,12 @@
 // channels in a list. Predictors (scores.h, core_neurons.h) rank channels, select.h picks among them.
 #pragma once
 
+#include <span>
+
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 #include "quant/channel_list.h"
+#include "quant/gathered_rows.h"
 #include "quant/matrix.h"
 
 namespace lutra::ffn {
@@ -30,5 +33,15 @@ void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, qua
 /// The same over the channels of `channels`, which lists rows of h. Both matrices have columns.
 void gate_sparse(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::ChannelList& channels,
                  const GatedInput& input, quant::Activations& hidden);
+
+/// Some hidden channels alone: their rows of gate and up, and which they are, ascending.
+struct CoreRows {
+  const quant::GatheredPair* rows;
+  std::span<const uint32_t> neurons;
+};
+
+/// The same for the hidden channels of `core`; the others are zeros. Floats only, which the activated gates are not.
+void gate_core(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::Activations& h,
+               const GatedInput& input, const CoreRows& core, quant::Activations& hidden);
 
 }  // namespace lutra::ffn

@@ -310,23 +310,28 @@ void Engine::multiply_qkv(const model::BoundStep& step, quant::ChannelList* chan
 
 void Engine::feed_forward(uint32_t layer, const model::BoundStep& step) {
   const bool masks_hidden = sparsity_ != nullptr && sparsity_->masks(layer, Site::kFfnMid);
-  const bool takes_floats = step.c.takes_floats();
+  const bool reads_hidden = sparsity_ != nullptr && sparsity_->reads_hidden(layer);
+  const bool only_floats = step.c.takes_floats() || (masks_hidden && sparsity_->masks_floats());
   const ffn::GatedInput input{
       .gate = &step.a,
       .up = &step.b,
       .activation = step.op == Op::kSwiglu ? ffn::Activation::kSilu : ffn::Activation::kGelu,
-      .kept = takes_floats   ? ffn::Hidden::kFloats
-              : masks_hidden ? ffn::Hidden::kBoth
+      .kept = only_floats    ? ffn::Hidden::kFloats
+              : reads_hidden ? ffn::Hidden::kBoth
                              : ffn::Hidden::kCodes,
       .tables = masks_hidden ? kernels::LutSets{0} : step.c.table_sets(),  // of what is left
       .gates = masks_hidden ? sparsity_->gates(layer) : nullptr,
   };
   quant::ChannelList* channels = choose(layer, Site::kFfnIn, h_);
-  if (channels != nullptr) {
+  const quant::GatheredPair* const core = sparsity_ != nullptr ? sparsity_->gathered(layer) : nullptr;
+  if (core != nullptr) {
+    ffn::gate_core(team_, kernels_, h_, input, {core, sparsity_->neurons(layer)}, hidden_);
+  } else if (channels != nullptr) {
     ffn::gate_sparse(team_, kernels_, *channels, input, hidden_);
   } else {
     ffn::gate_dense(team_, kernels_, h_, input, hidden_);
   }
+  if (sparsity_ != nullptr) sparsity_->observe(team_, layer, hidden_);
   profile_.lap(Stage::kGateUp);
   channels = choose(layer, Site::kFfnMid, hidden_);
   add_product(step.c, hidden_, step.norm_a, channels);
@@ -369,7 +374,8 @@ Status Engine::run(const Step& step, uint32_t& wanted) {
   profile_.begin_step();
   find_spans(step);
   if (lookup_ != nullptr) lookup_->begin(step, spans_);
-  if (sparsity_ != nullptr) sparsity_->begin(step);
+  if (sparsity_ != nullptr) status = sparsity_->begin(step, team_);
+  if (!status.ok()) return status;
   embed(step);
   compute_angles(step);
   profile_.lap(Stage::kPrepare);

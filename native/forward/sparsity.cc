@@ -76,6 +76,13 @@ Result<std::unique_ptr<Sparsity>> Sparsity::create(const SparsityOptions& option
   made->rows_.reserve(max_rows);
   if (!made->allocate(max_rows, team.size())) return Status("E_OUT_OF_MEMORY", "could not allocate masks of activations");
   if (options.norms != Norms::kNone) made->find_norms(team);
+  if (options.hidden == HiddenScore::kCore) {
+    std::vector<float> keep(model.hyper.n_layers);
+    for (uint32_t layer = 0; layer < model.hyper.n_layers; ++layer) keep[layer] = made->keep(layer, Site::kFfnMid);
+    auto core = CoreSparsity::create({options.core_token_share, keep, options.core_guard}, model);
+    if (!core.ok()) return core.status();
+    made->core_ = std::move(core.value());
+  }
   return made;
 }
 
@@ -195,16 +202,22 @@ void Sparsity::find_norms(base::ThreadTeam& team) {
   });
 }
 
-void Sparsity::begin(const Step& step) {
+Status Sparsity::begin(const Step& step, base::ThreadTeam& team) {
   step_ = &step;
   rows_.clear();
+  refused_.clear();
+  if (core_ != nullptr) {
+    if (Status status = core_->begin(step, team); !status.ok()) return status;
+  }
   for (uint32_t row = 0; row < step.rows; ++row) {
     const int32_t position = step.positions[row];
     if (position < kDensePositions || position < step.exact_until[step.row_sequences[row]]) continue;
     if (step.wants[row] == kHidden) continue;
-    rows_.push_back(row);
+    const bool is_refused = core_ != nullptr && !core_->is_sparse(step, row);
+    (is_refused ? refused_ : rows_).push_back(row);
     tallies_[row] = {};
   }
+  return {};
 }
 
 void Sparsity::score(const SiteInput& input, uint32_t t, uint32_t* scores) const {
@@ -221,24 +234,51 @@ void Sparsity::score(const SiteInput& input, uint32_t t, uint32_t* scores) const
   return weights == nullptr ? ffn::score_magnitude(x, k, scores) : ffn::score_weighted(x, weights, k, scores);
 }
 
+// Zeroes what is not of the core of row t's request.
+void Sparsity::leave_core(const SiteInput& input, uint32_t t) {
+  const uint32_t words = input.x->k() / 32;
+  uint32_t* const mask = masks_ + uint64_t{t} * words;
+  const std::span<const uint32_t> core = core_->mask(*step_, t, input.layer);
+  std::copy(core.begin(), core.end(), mask);
+  float* const x = input.x->row(t);
+  for (uint32_t i = 0; i < input.x->k(); ++i) {
+    if ((mask[i / 32] >> i % 32 & 1) == 0) x[i] = 0;
+  }
+}
+
 void Sparsity::choose_row(const SiteInput& input, uint32_t t, uint32_t* scores) {
   const uint32_t k = input.x->k();
   const size_t at = input.layer * kSites + static_cast<size_t>(input.site);
   uint32_t* const mask = masks_ + uint64_t{t} * (k / 32);
-  score(input, t, scores);
-  const float threshold = options_.thresholds.empty() ? 0.0f : options_.thresholds[at];
-  const uint32_t kept =
-      ffn::select_channels({scores, k}, {options_.selection, options_.keeps[at], threshold}, mask, scores + max_k_);
+  uint32_t kept = 0;
+  if (core_ != nullptr) {
+    for (uint32_t w = 0; w < k / 32; ++w) kept += static_cast<uint32_t>(std::popcount(mask[w]));
+  } else {
+    score(input, t, scores);
+    const float threshold = options_.thresholds.empty() ? 0.0f : options_.thresholds[at];
+    kept = ffn::select_channels({scores, k}, {options_.selection, options_.keeps[at], threshold}, mask,
+                                scores + max_k_);
+  }
   input.x->keep(t, mask, sums_ + uint64_t{t} * (k / 32));
   const SiteCost& cost = costs_[at];
   RowTally& tally = tallies_[t];
   tally.kept += static_cast<double>(kept) / k * static_cast<double>(cost.weights);
   tally.weights += static_cast<double>(cost.weights);
   tally.bytes += static_cast<double>(kept * cost.channel_bytes + cost.fixed_bytes);
+  if (core_ == nullptr) return;
+  // Rows of gate and up that are nobody's core are not read either.
+  const SiteCost& rows = costs_[input.layer * kSites + static_cast<size_t>(Site::kFfnIn)];
+  const double share = static_cast<double>(kept) / k;
+  tally.kept += share * static_cast<double>(rows.weights);
+  tally.weights += static_cast<double>(rows.weights);
+  tally.bytes -= (1 - share) * static_cast<double>(rows.dense_bytes);
 }
 
 quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::KernelTable& kernels,
                                      const SiteInput& input) {
+  if (core_ != nullptr) {
+    for (const uint32_t row : rows_) leave_core(input, row);
+  }
   input.x->quantize_all(team, kernels);
   const auto started = std::chrono::steady_clock::now();
   const auto n = static_cast<uint32_t>(rows_.size());
@@ -292,6 +332,7 @@ void Sparsity::report(const Step& step) {
     step.sparse_bytes[row] = static_cast<float>(tally.bytes + unmasked_bytes_);
     step.sparse_state[row] = 1;
   }
+  for (const uint32_t row : refused_) step.sparse_state[row] = 2;
   if (rows_.empty()) return;
   ++totals_.steps;
   totals_.rows += rows_.size();

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/thread_team.h"
 #include "ffn/select.h"
+#include "forward/core_sparsity.h"
 #include "forward/step.h"
 #include "model/model.h"
 #include "quant/channel_list.h"
@@ -25,7 +26,7 @@ enum class Site : uint8_t { kAttentionIn, kAttentionOut, kFfnIn, kFfnMid };
 constexpr uint32_t kSites = 4;
 
 /// What ranks the hidden channels, before down.
-enum class HiddenScore : uint8_t { kMagnitude, kGate, kRandom };
+enum class HiddenScore : uint8_t { kMagnitude, kGate, kRandom, kCore };
 
 /// Column norms that weigh magnitudes: those of all matrices that share the input; of k and gate only, as WINA's
 /// released code has it.
@@ -37,6 +38,8 @@ struct SparsityOptions {
   ffn::Selection selection = ffn::Selection::kTopK;
   Norms norms = Norms::kNone;
   HiddenScore hidden = HiddenScore::kMagnitude;
+  float core_token_share = 0;  ///< see ffn::CoreOptions, as the next one; for kCore
+  float core_guard = 0;
 };
 
 /// Of steps since the last reset that had sparse rows.
@@ -61,10 +64,25 @@ class Sparsity {
   static base::Result<std::unique_ptr<Sparsity>> create(const SparsityOptions& options, const model::Model& model,
                                                         uint32_t max_rows, base::ThreadTeam& team);
 
-  /// Finds the step's sparse rows: decoded ones from position kDensePositions on.
-  void begin(const Step& step);
+  /// Finds the step's sparse rows: decoded ones from position kDensePositions on. INVALID_OPTION for a wrong slot.
+  base::Status begin(const Step& step, base::ThreadTeam& team);
   /// Whether any row of the step leaves out channels here.
   bool masks(uint32_t layer, Site site) const { return !rows_.empty() && keep(layer, site) < 1; }
+  /// Whether floats of hidden are looked at in a layer.
+  bool reads_hidden(uint32_t layer) const {
+    return masks(layer, Site::kFfnMid) || (core_ != nullptr && core_->observes());
+  }
+  /// Core neurons are left alone before hidden is quantised: its scales are those of what is left.
+  bool masks_floats() const { return core_ != nullptr; }
+  void observe(base::ThreadTeam& team, uint32_t layer, quant::Activations& hidden) {
+    if (core_ != nullptr && core_->observes()) core_->observe(team, *step_, layer, hidden);
+  }
+  /// Gate and up of the core neurons that all rows of the step share, or null; and those neurons.
+  const quant::GatheredPair* gathered(uint32_t layer) const {
+    const bool all = core_ != nullptr && rows_.size() == step_->rows && masks(layer, Site::kFfnMid);
+    return all ? core_->gathered(*step_, layer) : nullptr;
+  }
+  std::span<const uint32_t> neurons(uint32_t layer) const { return core_->neurons(*step_, layer); }
   /// Where the activated gates of a layer are wanted: [rows][hidden_dim], or null.
   float* gates(uint32_t layer) const {
     return options_.hidden == HiddenScore::kGate && masks(layer, Site::kFfnMid) ? gates_ : nullptr;
@@ -77,7 +95,7 @@ class Sparsity {
 
   const SparsityTotals& totals() const { return totals_; }
   void reset_totals() { totals_ = {}; }
-  uint64_t size_bytes() const { return arena_.size_bytes(); }
+  uint64_t size_bytes() const { return arena_.size_bytes() + (core_ ? core_->size_bytes() : 0); }
 
  private:
   /// Bytes of the products behind a site.
@@ -101,11 +119,13 @@ class Sparsity {
   float keep(uint32_t layer, Site site) const { return options_.keeps[layer * kSites + static_cast<uint32_t>(site)]; }
   const float* norms(uint32_t layer, Site site) const;
   void score(const SiteInput& input, uint32_t t, uint32_t* scores) const;
+  void leave_core(const SiteInput& input, uint32_t t);
   void choose_row(const SiteInput& input, uint32_t t, uint32_t* scores);
   quant::ChannelList* list(const SiteInput& input);
 
   SparsityOptions options_;
   const model::Model& model_;
+  std::unique_ptr<CoreSparsity> core_;  ///< with kCore
   std::vector<SiteCost> costs_;     ///< [n_layers][kSites]
   double unmasked_bytes_ = 0;       ///< of layer weights that no site of ours stands before
   std::vector<float> norms_;        ///< [n_layers][attention in, attention out, ffn in, hidden widths]
@@ -117,6 +137,7 @@ class Sparsity {
   float* gates_ = nullptr;          ///< [rows][hidden_dim]
   quant::ChannelList channels_;
   std::vector<uint32_t> rows_;      ///< sparse ones, ascending
+  std::vector<uint32_t> refused_;   ///< rows that the guard keeps dense
   std::vector<RowTally> tallies_;   ///< [rows]
   const Step* step_ = nullptr;
   uint32_t max_k_ = 0;

@@ -35,6 +35,7 @@ struct Step {
   const int32_t* mirror_pages = nullptr;  ///< [mirrors]
   const int32_t* exact_until = nullptr;      ///< [sequences] rows at positions below are computed exactly by an engine
                                              ///< that approximates, which alone reads this
+  const int32_t* core_slots = nullptr;       ///< [sequences] of a request's core neurons, or -1; read with those only
   const int32_t* aborts = nullptr;           ///< shared flags, read atomically between layers
   const int32_t* sequence_aborts = nullptr;  ///< [sequences] index into aborts, or -1
 
