@@ -78,7 +78,6 @@ export const errorTable: Record<string, { type: ErrorClass; status: number }> = 
   CONTEXT_OVERFLOW: { type: ContextOverflowError, status: 400 },
   INVALID_OPTION: { type: InvalidOptionError, status: 400 },
   INVALID_TOKEN: { type: InvalidOptionError, status: 400 },
-  NOT_AVAILABLE: { type: InvalidOptionError, status: 501 },
   QUEUE_FULL: { type: QueueFullError, status: 429 },
   ABORTED: { type: AbortedError, status: 499 },
   DISPOSED: { type: DisposedError, status: 503 },

@@ -178,7 +178,7 @@ export interface SparsityStats {
   kept: number;
   /** Bytes of layer weights that such a token needs by itself; 0 where there were none. */
   bytesPerToken: number;
-  /** Tokens that whole weights gave: the first one, which belongs to the prompt, and those the guard kept dense. */
+  /** Tokens that whole weights gave: the first one, which belongs to the prompt, those of a text's first positions, and guarded ones. */
   denseTokens: number;
   /** Of those, tokens that the guard kept dense. */
   guarded: number;

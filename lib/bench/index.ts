@@ -28,5 +28,6 @@ export { runTest, type Subject } from "./run.js";
 export { isLooping, measurePrompt, mergeRounds, type PromptResult } from "./speculation/measure.js";
 export { builtInPrompts, parsePrompts, type SpeculationPrompt } from "./speculation/prompts.js";
 export { type SpeculationRow, speculationRows } from "./speculation/rows.js";
+export { type BenchSparsity, measureSparsity } from "./sparsity.js";
 export { measureLutra, type MeasureOptions, type Sample } from "./streams.js";
 export { type BenchTest, listTests, neededContext, randomIds, streamPrompts, testName } from "./tests.js";

@@ -2,7 +2,8 @@
  * Bytes a generated token has to read. Weights are read once a step, so the streams of a batch share them; each stream
  * reads the keys and values of its own prefix. The tokens generated during the test add to the prefix, and are left out:
  * the share of the ceiling is never flattered. So is what a screened head may read or not (forward/head_screen.h), when
- * few streams decode, and so are all keys and values where lookup attention chooses which to read.
+ * few streams decode, and so are all keys and values where lookup attention chooses which to read, and all layers' weights
+ * where activation sparsity does.
  */
 import { binding, type NativeFile } from "../binding/index.js";
 import type { Model } from "../engine/index.js";
@@ -31,7 +32,7 @@ export function lutraReadBytes(model: Model): ReadBytes {
   const file = binding.inspectFile(model.info.path);
   const { weightsBytes, kvBytes } = model.estimate();
   return {
-    weights: weightsBytes - unreadBytes(file),
+    weights: (model.info.ffnSparsity === false ? weightsBytes : headBytes(file)) - unreadBytes(file),
     screened: model.screenedBytes,
     kvPerPosition: model.info.attention.type === "exact" ? kvBytes / (model.metrics().pages * pagePositions) : 0,
     ...slidingShape(file, model.info),
@@ -54,6 +55,12 @@ export function bytesPerToken(bytes: ReadBytes, { depth, batch }: Pick<BenchTest
   const positions = (layers - slidingLayers) * depth + slidingLayers * Math.min(depth, window);
   const weights = (bytes.weights - (batch <= mostScreened ? bytes.screened : 0)) / batch;
   return weights + (bytes.kvPerPosition / layers) * positions;
+}
+
+/** Weights outside the layers. */
+function headBytes({ tensors }: NativeFile): number {
+  const outside = tensors.filter(({ name }) => !name.startsWith("blk."));
+  return outside.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 function unreadBytes({ tensors }: NativeFile): number {

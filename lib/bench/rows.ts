@@ -1,8 +1,9 @@
 /** One row of results: the shape of `lutra bench -o json`. */
 import type { BenchProfile } from "./profile.js";
+import type { BenchSparsity } from "./sparsity.js";
 import { type BenchTest, testName } from "./tests.js";
 
-export interface BenchRow {
+export interface BenchRow extends Partial<BenchSparsity> {
   test: string;
   n_prompt: number;
   n_gen: number;
@@ -21,6 +22,8 @@ export interface BenchRow {
   share_of_ceiling: number | null;
   /** How Lutra attended, where that was not exact: `nomad refine d2`. */
   attention?: string;
+  /** How Lutra's layers skipped channels, of a generation test: `wina 0.60`. */
+  ffn_sparsity?: string;
   /** How Lutra multiplied, where that was not by multiply-adds alone: `lut exact`, `lut of Q2_K 576x1536`. */
   matmul?: string;
   /** Only where it was asked for. */

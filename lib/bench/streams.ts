@@ -7,6 +7,7 @@
  */
 import type { Model } from "../engine/index.js";
 import { createError } from "../errors.js";
+import type { SparsityStats } from "../types.js";
 import { type BenchTest, generatedLength, streamPrompts } from "./tests.js";
 
 /** One run of a test. */
@@ -15,6 +16,8 @@ export interface Sample {
   ms: number;
   /** Steps of the engine in that time; null where that is not known. */
   steps: number | null;
+  /** Means over the streams, of a generation test whose layers skip channels. */
+  sparsity?: SparsityStats | undefined;
 }
 
 export interface MeasureOptions {
@@ -35,6 +38,7 @@ interface StreamsRun {
   submitted: Moment;
   prompted: Moment;
   firstEnd: Moment;
+  sparsity: SparsityStats | undefined;
 }
 
 export async function measureLutra(
@@ -48,7 +52,8 @@ export async function measureLutra(
     for (let attempt = 0; attempt < attempts; attempt++) {
       const run = await runStreams(model, prompts, generatedLength(test), { signal, onBegin });
       const steps = run.firstEnd.steps - run.prompted.steps;
-      if (steps >= 1) return { tokens: test.batch * steps, ms: run.firstEnd.ms - run.prompted.ms, steps };
+      const ms = run.firstEnd.ms - run.prompted.ms;
+      if (steps >= 1) return { tokens: test.batch * steps, ms, steps, sparsity: run.sparsity };
     }
     throw createError("INVALID_OPTION", `-n: ${test.n} tokens are over too soon to be timed; measure more`);
   }
@@ -87,12 +92,25 @@ async function runStreams(
   try {
     await Promise.race(streams);
     const firstEnd = now(model);
-    await Promise.all(streams);
+    const results = await Promise.all(streams);
     if (prompted === undefined) throw createError("INTERNAL", "a prompt ended without its progress");
-    return { submitted, prompted, firstEnd };
+    return { submitted, prompted, firstEnd, sparsity: meanOf(results.flatMap(({ sparsity }) => sparsity ?? [])) };
   } finally {
     await Promise.allSettled(streams);
   }
+}
+
+/** The streams are equally long, but for what the first generate while others' prompts run. */
+function meanOf(stats: readonly SparsityStats[]): SparsityStats | undefined {
+  if (stats.length === 0) return undefined;
+  const mean = (read: (each: SparsityStats) => number): number =>
+    stats.reduce((sum, each) => sum + read(each), 0) / stats.length;
+  return {
+    kept: mean(({ kept }) => kept),
+    bytesPerToken: mean(({ bytesPerToken }) => bytesPerToken),
+    denseTokens: mean(({ denseTokens }) => denseTokens),
+    guarded: mean(({ guarded }) => guarded),
+  };
 }
 
 function now(model: Model): Moment {

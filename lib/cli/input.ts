@@ -92,8 +92,9 @@ export async function openModel(flags: ModelFlags, options: Partial<LoadOptions>
     loadModel(flags.model, { ...common, maxSequences: 1, signal, ...options }),
   );
   // Whoever asked for an approximation and does not get it should know before a long run.
-  const { attentionFallbacks } = model.metrics();
-  if (attentionFallbacks > 0) for (const warning of model.info.warnings) note(`lutra: ${warning}`);
+  const { warnings } = model.info;
+  const isMissing = model.metrics().attentionFallbacks > 0 || warnings.some((text) => text.startsWith("ffnSparsity"));
+  if (isMissing) for (const warning of warnings) note(`lutra: ${warning}`);
   return model;
 }
 

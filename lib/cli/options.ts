@@ -83,7 +83,7 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
     .addOption(
       option("--attention <kind>", "attention: exact, nomad, nomad:pure or nomad:refine,epsilon=0.02,dSub=4,…"),
     )
-    .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off"))
+    .addOption(option("--ffn-sparsity <kind>", "sparse feed-forward layers: off, wina:0.6, dip:0.6,keepHidden=0.5, …"))
     .addOption(option("--matmul <kind>", "matrix products: auto, dot, lut or lut:tables=int8"))
     .addOption(option("--kv-type <type>", "type of the K/V cache: f16 or q8_0"))
     .addOption(
@@ -101,20 +101,20 @@ export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
   const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
     attention: techniqueOption(attention, "mode"),
-    ffnSparsity: ffnSparsity === "off" ? false : ffnSparsity,
+    ffnSparsity: ffnSparsity === "off" ? false : techniqueOption(ffnSparsity, "keep"),
     matmul: techniqueOption(matmul, "tables"),
     kvCacheType: kvType,
     speculation: speculationOption(flags),
   } as Partial<LoadOptions>;
 }
 
-/** `nomad:pure,tail=true`: a value for `bare`, and any other option of the library by its name. */
+/** `nomad:pure,tail=true`, `wina:0.6`: a value for `bare`, and any other option of the library by its name. */
 function techniqueOption(given: string | undefined, bare: string): unknown {
   const [type, parts] = [given?.split(":", 1)[0], given?.slice(given.indexOf(":") + 1).split(",")];
   if (given === undefined || type === given) return given;
   const options = (parts ?? []).map((part) => {
     const at = part.indexOf("=");
-    return at < 0 ? [bare, part] : [part.slice(0, at), parseValue(part.slice(at + 1))];
+    return at < 0 ? [bare, parseValue(part)] : [part.slice(0, at), parseValue(part.slice(at + 1))];
   });
   return Object.fromEntries([["type", type], ...options]) as unknown;
 }

@@ -13,6 +13,7 @@ import {
   type TechniqueFlags,
   techniqueOptions,
 } from "./options.js";
+import { sparsityDocument } from "./sparsity-document.js";
 import { note, print, printJson, runCommand, spin, UsageError } from "./terminal.js";
 
 interface PerplexityFlags extends ModelFlags, TextFlags, TechniqueFlags {
@@ -31,11 +32,7 @@ export function registerPerplexity(program: Command): void {
     .addOption(option("--ids <file>", "JSON array of token ids, scored as one sequence"))
     .addOption(option("--against <kind>", "how far predictions are from exact computation: exact"))
     .addOption(
-      option(
-        "--exact-tokens <n>",
-        "with --against: first tokens of each window that attend exactly, uncompared",
-        integer,
-      ),
+      option("--exact-tokens <n>", "with --against: first tokens of each window that are exact, uncompared", integer),
     );
   addTechniques(addContext(addCompute(command)));
   command.action((text: string | undefined, flags: PerplexityFlags) =>
@@ -63,7 +60,7 @@ async function perplexity(
   const call = { contextSize, against, exactTokens, signal } as PerplexityOptions;
   const result = await spin("scoring", () => model.perplexity(input, call));
   if (flags.json) {
-    const { ppl, tokens, scored, nll, ms, approximations } = result;
+    const { ppl, tokens, scored, nll, ms, approximations, sparsity } = result;
     return printJson({
       ppl,
       tokens,
@@ -72,6 +69,7 @@ async function perplexity(
       ms,
       n_ctx: contextSize ?? model.info.contextSize,
       approximations,
+      ...sparsityDocument(sparsity),
       ...(result.against && comparisonDocument(result.against)),
     });
   }
@@ -97,18 +95,20 @@ function comparisonDocument({ ppl, buckets, ...distance }: PerplexityComparison)
   };
 }
 
-function distanceDocument({ klMean, klP99, top1Agreement, attention }: ExactDistance): object {
-  return { kl_mean: klMean, kl_p99: klP99, top1_agreement: top1Agreement, ...attention };
+function distanceDocument({ klMean, klP99, top1Agreement, attention, sparsity }: ExactDistance): object {
+  const distances = { kl_mean: klMean, kl_p99: klP99, top1_agreement: top1Agreement };
+  return { ...distances, ...attention, ...sparsityDocument(sparsity) };
 }
 
 function describeBucket({ from, to, tokens, ...distance }: PerplexityBucket): string {
-  const { ppl, pplAgainst, klMean, klP99, top1Agreement, attention } = distance;
+  const { ppl, pplAgainst, klMean, klP99, top1Agreement, attention, sparsity } = distance;
   const end = Number.isFinite(to) ? ` to ${to}` : " on";
   const perplexities = `ppl ${ppl.toFixed(4)} against ${pplAgainst.toFixed(4)} exact`;
   const divergence = `KL ${klMean.toPrecision(3)} (99 %: ${klP99.toPrecision(3)})`;
   const agreement = `top-1 ${(100 * top1Agreement).toFixed(2)} %`;
   const read = attention ? `, ${(100 * attention.kept).toFixed(1)} % of keys read` : "";
-  return `from ${from}${end}: ${perplexities}, ${divergence}, ${agreement}${read}, ${tokens} tokens`;
+  const kept = sparsity ? `, ${(100 * sparsity.kept).toFixed(1)} % of channels kept` : "";
+  return `from ${from}${end}: ${perplexities}, ${divergence}, ${agreement}${read}${kept}, ${tokens} tokens`;
 }
 
 async function readIds(path: string): Promise<number[]> {

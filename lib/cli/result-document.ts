@@ -1,5 +1,6 @@
 /** A result in the shape of `lutra generate --json`. */
 import type { GenerateResult } from "../types.js";
+import { sparsityDocument } from "./sparsity-document.js";
 
 export function toDocument({
   text,
@@ -9,6 +10,7 @@ export function toDocument({
   timings,
   speculation,
   attention,
+  sparsity,
   logprobs,
 }: GenerateResult) {
   return {
@@ -37,6 +39,7 @@ export function toDocument({
       widths: speculation.widths,
     },
     ...(attention && { attention }),
+    ...sparsityDocument(sparsity),
     ...(logprobs && logprobs.length > 0 && { logprobs }),
   };
 }

@@ -12,7 +12,7 @@ import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import { tilesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
-import { findMissingColumns } from "./sparsity/columns.js";
+import { missingColumns } from "./sparsity/columns.js";
 import { columnsOf, planSparsity } from "./sparsity/plan.js";
 
 /** Bytes of full logits a step may hold; bounds the rows that perplexity scores at once. */
@@ -151,7 +151,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     pageBytes,
     matmul,
     attention,
-    missingColumns: findMissingColumns(binding, model, columns),
+    missingColumns: columns.length === 0 ? [] : missingColumns(binding.modelTensors(model), columns),
     loadMs: performance.now() - started,
   };
 }

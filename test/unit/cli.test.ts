@@ -23,9 +23,25 @@ const usage: [string, string[], RegExp][] = [
   ["attention's mode that is wrong", ["bench", "--attention", "nomad:lossless"], /attention.mode: .*got "lossless"/],
   ["attention's field that is not there", ["perplexity", "--attention", "nomad:dsubs=2", "x"], /did you mean "dSub"/],
   [
-    "sparsity that is not there",
+    "sparsity without a share",
     ["generate", "--ffn-sparsity", "wina", "x"],
-    /ffnSparsity: expected false, got "wina", which is not available yet/,
+    /ffnSparsity: expected false or \{ type: "wina", keep: 0.6, … \}, got "wina"/,
+  ],
+  ["sparsity that is not there", ["bench", "--ffn-sparsity", "relu:0.5"], /ffnSparsity.type: .*got "relu"/],
+  [
+    "sparsity's share that is none",
+    ["perplexity", "--ffn-sparsity", "dip:0.5,keepHidden=50", "x"],
+    /ffnSparsity.keepHidden: expected a number in \(0, 1\], got 50/,
+  ],
+  [
+    "sparsity's field of another type",
+    ["generate", "--ffn-sparsity", "cats:0.5,attention=true", "x"],
+    /ffnSparsity.attention is an option of teal, wina, not of cats/,
+  ],
+  [
+    "sparsity's field that is not there",
+    ["generate", "--ffn-sparsity", "teal:0.5,attn=true", "x"],
+    /ffnSparsity.attn is not an option/,
   ],
   [
     "matmul that is not there",

@@ -49,6 +49,9 @@ of the ceiling: bytes that generation has to read per second ÷ the read ceiling
   tokens, one request after the other. tokens/s: generated ones, all clients together. TTFT: time to first token, from
   the submission. TPOT: time per output token after the first, of a request. gap: between two tokens. p50 and p99 are of
   all requests of all repetitions. goodput: requests a second whose TTFT and TPOT keep --max-ttft and --max-tpot, and their share.
+With --ffn-sparsity a generation test runs once more, and says which share of the channels its tokens kept, the bytes of layer
+  weights that a token needs by itself, and the share of the steps' time that choosing channels takes. The ceiling's share
+  leaves the layers' weights out.
 --speculation measures what drafts gain in place of pp and tg: answers of -n tokens to real prompts, with and without it in
   turns. decode: time of plain decoding ÷ time with speculation; end to end: with the prompts. A text whose end repeats
   itself counts as looping, apart from its category. Everything else is measured without speculation.

@@ -12,11 +12,18 @@ export function toMarkdown(rows: readonly BenchRow[], title: string, base?: read
     ...(several ? [["engine", ({ engine }) => engine] satisfies Cell<BenchRow>] : []),
     ["tokens/s", ({ tokens_per_second, spread }) => `${tokens_per_second.toFixed(2)} ± ${spread.toFixed(2)}`],
     ["of the ceiling", ({ share_of_ceiling: share }) => (share === null ? "" : `${(share * 100).toFixed(0)} %`)],
+    ...(rows.some((row) => row.ffn_sparsity !== undefined) ? sparsityCells : []),
     ...(base ? [["÷ earlier", (row) => ratioText(ratioToBase(row, base))] satisfies Cell<BenchRow>] : []),
   ];
   const ratiosAfter = (row: BenchRow, i: number) => (rows[i + 1]?.test === row.test ? [] : ratioLines(rows, row.test));
   return toTable(rows, title, cells, several ? ratiosAfter : undefined);
 }
+
+const sparsityCells: Cell<BenchRow>[] = [
+  ["channels kept", ({ realised_kept: kept }) => (kept === undefined ? "" : `${(kept * 100).toFixed(1)} %`)],
+  ["MB a token", ({ bytes_per_token: bytes }) => (bytes === undefined ? "" : (bytes / 1e6).toFixed(1))],
+  ["selection", ({ selection_share: share }) => (share === undefined ? "" : `${(share * 100).toFixed(1)} %`)],
+];
 
 /** `after`: lines that follow a row; their missing cells are empty. */
 export function toTable<Row>(
@@ -58,13 +65,14 @@ export function toRatios(rows: readonly BenchRow[], base: readonly BaseRow[]): s
 
 /** The columns of the JSON rows, but for the profile, which is no flat value. */
 export function toCsv(rows: readonly BenchRow[]): string {
-  const [first] = rows;
-  if (!first) return "";
+  if (rows.length === 0) return "";
   const quote = (value: unknown) => {
     const text = Array.isArray(value) ? value.join(" ") : String(value ?? "");
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const keys = (Object.keys(first) as (keyof BenchRow)[]).filter((key) => key !== "profile");
+  // Rows of prompts lack what is told of generation.
+  const names = new Set(rows.flatMap((row) => Object.keys(row) as (keyof BenchRow)[]));
+  const keys = [...names].filter((key) => key !== "profile");
   return `${keys.join(",")}\n${rows.map((row) => `${keys.map((key) => quote(row[key])).join(",")}\n`).join("")}`;
 }
 

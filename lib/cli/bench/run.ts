@@ -8,6 +8,7 @@ import {
   listTests,
   lutraReadBytes,
   measureLutra,
+  measureSparsity,
   neededContext,
   peerName,
   PeerProcess,
@@ -17,7 +18,7 @@ import {
   type Subject,
   testName,
 } from "../../bench/index.js";
-import { type Model, nameAttention, nameMatmul } from "../../engine/index.js";
+import { type Model, nameAttention, nameMatmul, nameSparsity } from "../../engine/index.js";
 import { openModel } from "../input.js";
 import { techniqueOptions } from "../options.js";
 import { note, spin, UsageError } from "../terminal.js";
@@ -100,11 +101,24 @@ async function runOne(test: BenchTest, { model, subjects, flags, signal, quiet }
   const matmul = nameMatmul(model.info.matmul);
   const techniques = { ...(attention && { attention }), ...(matmul && { matmul }) };
   const measured = await spin(name, () => runTest(test, subjects, { repetitions, threads, signal }));
-  const rows = measured.map((row) => (row.engine === "lutra" ? { ...row, ...techniques } : row));
+  const sparsity = await sparsityOf(test, model, { round: repetitions + 1, signal });
+  const rows = measured.map((row) => (row.engine === "lutra" ? { ...row, ...techniques, ...sparsity } : row));
   if (!quiet) for (const row of rows) note(progressLine(row));
   if (!flags.profile) return rows;
   const profile = await spin(`${name} profile`, () => profileLutra(model, test, repetitions + 1, signal));
   return rows.map((row) => (profile && row.engine === "lutra" ? { ...row, profile } : row));
+}
+
+/** Columns of a generation test's row, where layers skip channels. */
+async function sparsityOf(
+  test: BenchTest,
+  model: Model,
+  { round, signal }: { round: number; signal: AbortSignal },
+): Promise<Partial<BenchRow>> {
+  const name = nameSparsity(model.info.ffnSparsity);
+  if (name === undefined || test.kind !== "tg") return {};
+  const measured = await spin(`${testName(test)} sparsity`, () => measureSparsity(model, test, round, signal));
+  return { ffn_sparsity: name, ...measured };
 }
 
 function progressLine({ test, engine, tokens_per_second, share_of_ceiling: share }: BenchRow): string {
