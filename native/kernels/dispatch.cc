@@ -38,7 +38,7 @@ KernelTable make_avx2_table() {
   scalar::fill_lookup_keys(table);
   scalar::fill_lookup_scan(table);
   avx2::fill_matmul(table);
-  scalar::fill_columns(table);
+  avx2::fill_columns(table);
   avx2::fill_lut_exact(table);
   avx2::fill_lut_int8(table);
   avx2::fill_lut_products(table);
@@ -60,6 +60,7 @@ KernelTable make_avx512_table() {
   KernelTable table = make_avx2_table();
   table.isa = base::Isa::kAvx512;
   avx512::fill_matmul(table);
+  avx512::fill_columns(table);
   avx512::fill_lut_exact(table);
   avx512::fill_lut_int8(table);
   if (base::has_avx512_vbmi()) avx512::fill_lut_products(table);

@@ -1,0 +1,78 @@
+// Products with column strips, AVX-512: vpdpbusd of codes with a broadcast quad of each plane, on 256-bit vectors, of
+// which a strip of 64 rows fills eight.
+#include "kernels/avx2/column_sweep.h"
+#include "kernels/avx512/avx512.h"
+
+namespace lutra::kernels::avx512 {
+namespace {
+
+using avx2::ColumnQuads;
+
+struct VnniColumns {
+  static constexpr int kMaxTokens = 4;
+  /// Thirty-two registers: up to twenty-four of them sums. Where scales cover 16 channels, there are two sets.
+  static constexpr int vectors(const ColumnShape& shape, int tokens) {
+    if (shape.scale_halves == 2) return tokens == 1 ? 4 : 2;
+    return tokens == 1 ? 8 : tokens == 4 ? 2 : 4;
+  }
+
+  static LUTRA_INLINE __m256i add_fifth(__m256i codes, const uint8_t* word) {
+    __mmask32 mask;
+    __builtin_memcpy(&mask, word, sizeof mask);
+    return _mm256_mask_add_epi8(codes, mask, codes, _mm256_set1_epi8(16));
+  }
+
+  /// 256 · |high| + |low| ≤ 32 · 255 · 32639 < 2^28.
+  template <const ColumnShape& kShape, int kTokens, int kVectors, int kPart>
+  static LUTRA_INLINE void joined(const ColumnQuads& quads, const uint8_t* runs, __m256i* sums) {
+    __m256i high[kTokens * kVectors], low[kTokens * kVectors];
+    dot<kShape, kTokens, kVectors, kPart>(quads, runs, high, low);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTokens * kVectors; ++i) sums[i] = _mm256_add_epi32(_mm256_slli_epi32(high[i], 8), low[i]);
+  }
+
+  template <const ColumnShape& kShape, int kTokens, int kVectors, int kPart>
+  static LUTRA_INLINE void scaled(const ColumnQuads* quads, const uint8_t* runs, const __m256i* scales, __m256i* high,
+                                  __m256i* low) {
+    __m256i second_high[kTokens * kVectors], second_low[kTokens * kVectors];
+    dot<kShape, kTokens, kVectors, kPart>(quads[0], runs, high, low);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTokens * kVectors; ++i) {
+      high[i] = _mm256_mullo_epi32(high[i], scales[i % kVectors]);
+      low[i] = _mm256_mullo_epi32(low[i], scales[i % kVectors]);
+    }
+    dot<kShape, kTokens, kVectors, kPart>(quads[1], runs, second_high, second_low);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTokens * kVectors; ++i) {
+      const __m256i scale = scales[kVectors + i % kVectors];
+      high[i] = _mm256_add_epi32(high[i], _mm256_mullo_epi32(second_high[i], scale));
+      low[i] = _mm256_add_epi32(low[i], _mm256_mullo_epi32(second_low[i], scale));
+    }
+  }
+
+ private:
+  template <const ColumnShape& kShape, int kTokens, int kVectors, int kPart>
+  static LUTRA_INLINE void dot(const ColumnQuads& quads, const uint8_t* runs, __m256i* high, __m256i* low) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kTokens * kVectors; ++i) high[i] = low[i] = _mm256_setzero_si256();
+    for (uint32_t q = 0; q < quads.n; ++q) {
+      __m256i codes[kVectors];
+      avx2::load_column_codes<VnniColumns, kShape, kVectors, kPart>(runs, quads.offsets + 4 * q, codes);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i four_high = avx2::broadcast4(quads.high(t, q)), four_low = avx2::broadcast4(quads.low(t, q));
+#pragma GCC unroll 8
+        for (int i = 0; i < kVectors; ++i) {
+          high[t * kVectors + i] = _mm256_dpbusd_epi32(high[t * kVectors + i], codes[i], four_high);
+          low[t * kVectors + i] = _mm256_dpbusd_epi32(low[t * kVectors + i], codes[i], four_low);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void fill_columns(KernelTable& table) noexcept { avx2::set_columns<VnniColumns>(table); }
+
+}  // namespace lutra::kernels::avx512
