@@ -260,7 +260,7 @@ export class Scheduler {
       this.tables_.adopt(sequence);
       if (this.builder_.computesFor(sequence)) continue;
       const wantedRoom = this.options_.maxWanted - step.wanted.length;
-      let rows = Math.min(sequence.pending, budget, this.options_.maxRows - step.shape.rows);
+      let rows = Math.min(sequence.pendingTogether, budget, this.options_.maxRows - step.shape.rows);
       if (wantedRoom <= 0 && sequence.wanted !== "none") rows = 0;
       else if (sequence.wanted === "targets") rows = Math.min(rows, wantedRoom);
       if (rows > 0 && !this.tables_.grow(sequence, sequence.computed + rows)) {

@@ -85,6 +85,12 @@ export class Sequence {
     this.length = request.prompt.length;
   }
 
+  /** Of those, what may run in one step: core neurons are settled between a prompt and what follows it. */
+  get pendingTogether(): number {
+    const ofPrompt = this.exactUntil - this.computed;
+    return this.hasCore && ofPrompt > 0 ? Math.min(this.pending, ofPrompt) : this.pending;
+  }
+
   /** Positions that still have to run before the next answer: the last token of scored ones never runs. */
   get pending(): number {
     return this.length - (this.wanted === "targets" ? 1 : 0) - this.computed;
