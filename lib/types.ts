@@ -144,7 +144,7 @@ export interface FfnSparsityOptions {
    * wina: norms over all matrices that share an input ("stacked", default), or of k and gate alone, and none before down
    * and the output projection ("published", as the paper's own code has it).
    */
-  norms?: "stacked" | "published";
+  norms?: "stacked" | "own" | "published";
   /**
    * How channels are chosen: the best of each token ("topk", default), those above a fixed threshold, or both ("hybrid").
    * The last two need a `calibration`. coreinfer and random take none.

@@ -38,7 +38,7 @@ export interface NativeSparsity {
   keeps: Float32Array; // [nLayers * 4] share of the channels that is kept; 1: not masked
   thresholds?: Float32Array; // [nLayers * 4] scores below are skipped; needed by threshold and hybrid
   selection: "topk" | "threshold" | "hybrid";
-  norms: "none" | "stacked" | "published"; // column norms that a channel's magnitude is multiplied by
+  norms: "none" | "stacked" | "published" | "own"; // column norms that a channel's magnitude is multiplied by
   hidden: "magnitude" | "gate" | "random" | "core"; // what ranks the channels of the last site
   core?: { tokenShare: number; guard: number }; // with hidden "core"
 }

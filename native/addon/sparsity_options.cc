@@ -42,7 +42,7 @@ std::optional<forward::SparsityOptions> sparsity_property(const Napi::Object& op
   static constexpr std::pair<const char*, Selection> kSelections[] = {
       {"topk", Selection::kTopK}, {"threshold", Selection::kThreshold}, {"hybrid", Selection::kHybrid}};
   static constexpr std::pair<const char*, Norms> kNorms[] = {
-      {"none", Norms::kNone}, {"stacked", Norms::kStacked}, {"published", Norms::kPublished}};
+      {"none", Norms::kNone}, {"stacked", Norms::kStacked}, {"published", Norms::kPublished}, {"own", Norms::kOwn}};
   static constexpr std::pair<const char*, HiddenScore> kScores[] = {{"magnitude", HiddenScore::kMagnitude},
                                                                     {"gate", HiddenScore::kGate},
                                                                     {"random", HiddenScore::kRandom},

@@ -125,6 +125,12 @@ bool Engine::allocate() {
     uint8_t* hidden = carver.take(quant::Activations::bytes_needed(options_.max_rows, hyper.hidden_dim, room));
     h_ = quant::Activations(h, options_.max_rows, h_width, room);
     hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim, room);
+    if (sparsity_ != nullptr && sparsity_->parts()) {
+      part_ = quant::Activations(carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width)),
+                                 options_.max_rows, h_width);
+      gate_ = carver.floats(rows * hyper.hidden_dim);
+      up_ = carver.floats(rows * hyper.hidden_dim);
+    }
     return carver.used();
   };
   const CheckedSize bytes = carve(nullptr);
@@ -300,12 +306,40 @@ void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, co
   });
 }
 
-void Engine::multiply_qkv(const model::BoundStep& step, quant::ChannelList* channels) {
+// Each product after a choice of its own.
+void Engine::multiply_parts(uint32_t layer, Site site, std::span<const quant::Product> products) {
+  for (uint32_t i = 0; i < products.size(); ++i) {
+    part_.copy_from(h_);
+    quant::ChannelList* const channels = sparsity_->choose(team_, kernels_, {layer, site, &part_, i + 1});
+    if (channels != nullptr) {
+      quant::multiply_columns(team_, kernels_, *channels, products.subspan(i, 1));
+    } else {
+      quant::multiply(team_, kernels_, part_, products.subspan(i, 1));
+    }
+  }
+}
+
+void Engine::multiply_qkv(uint32_t layer, const model::BoundStep& step) {
   const model::HyperParameters& hyper = model_->hyper;
   const quant::Product products[] = {
       {&step.a, q_, hyper.q_dim}, {&step.b, k_, hyper.kv_dim}, {&step.c, v_, hyper.kv_dim}};
+  if (masks_input(layer, Op::kQkv) && sparsity_->parts()) return multiply_parts(layer, Site::kAttentionIn, products);
+  quant::ChannelList* const channels = choose(layer, Site::kAttentionIn, h_);
   if (channels != nullptr) return quant::multiply_columns(team_, kernels_, *channels, products);
   quant::multiply(team_, kernels_, h_, products);
+}
+
+// Gate and up after choices of their own, then what ffn does with both.
+void Engine::gate_parts(uint32_t layer, const ffn::GatedInput& input) {
+  const uint32_t width = model_->hyper.hidden_dim;
+  const quant::Product products[] = {{input.gate, gate_, width}, {input.up, up_, width}};
+  multiply_parts(layer, Site::kFfnIn, products);
+  hidden_.begin(rows_, width);
+  const auto activate = input.activation == ffn::Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
+  for_rows(kRowsPerChunk, [&](uint32_t t) {
+    const uint64_t at = static_cast<uint64_t>(t) * width;
+    activate(gate_ + at, up_ + at, width, hidden_.row(t));
+  });
 }
 
 void Engine::feed_forward(uint32_t layer, const model::BoundStep& step) {
@@ -322,9 +356,12 @@ void Engine::feed_forward(uint32_t layer, const model::BoundStep& step) {
       .tables = masks_hidden ? kernels::LutSets{0} : step.c.table_sets(),  // of what is left
       .gates = masks_hidden ? sparsity_->gates(layer) : nullptr,
   };
-  quant::ChannelList* channels = choose(layer, Site::kFfnIn, h_);
+  const bool parts = masks_input(layer, step.op) && sparsity_->parts();
+  quant::ChannelList* channels = parts ? nullptr : choose(layer, Site::kFfnIn, h_);
   const quant::GatheredPair* const core = sparsity_ != nullptr ? sparsity_->gathered(layer) : nullptr;
-  if (core != nullptr) {
+  if (parts) {
+    gate_parts(layer, input);
+  } else if (core != nullptr) {
     ffn::gate_core(team_, kernels_, h_, input, {core, sparsity_->neurons(layer)}, hidden_);
   } else if (channels != nullptr) {
     ffn::gate_sparse(team_, kernels_, *channels, input, hidden_);
@@ -347,11 +384,7 @@ void Engine::run_step(uint32_t layer, size_t index) {
       norm(step.norm_a, builds_tables ? input_tables(steps[index + 1]) : 0);
       return profile_.lap(Stage::kNorm);
     }
-    case Op::kQkv: {
-      quant::ChannelList* const channels = choose(layer, Site::kAttentionIn, h_);
-      multiply_qkv(step, channels);
-      return profile_.lap(Stage::kQkv);
-    }
+    case Op::kQkv: multiply_qkv(layer, step); return profile_.lap(Stage::kQkv);
     case Op::kPosition: position(layer, step); return profile_.lap(Stage::kPosition);
     case Op::kAttend: attend(layer); return profile_.lap(Stage::kAttend);
     case Op::kOutput: {

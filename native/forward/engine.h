@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/thread_team.h"
 #include "cache/kv_cache.h"
+#include "ffn/ffn.h"
 #include "forward/head_screen.h"
 #include "forward/lookup.h"
 #include "forward/profile.h"
@@ -106,7 +107,9 @@ class Engine {
   void attend(uint32_t layer);
   bool masks_input(uint32_t layer, model::Op op) const;
   quant::ChannelList* choose(uint32_t layer, Site site, quant::Activations& x);
-  void multiply_qkv(const model::BoundStep& step, quant::ChannelList* channels);
+  void multiply_qkv(uint32_t layer, const model::BoundStep& step);
+  void multiply_parts(uint32_t layer, Site site, std::span<const quant::Product> products);
+  void gate_parts(uint32_t layer, const ffn::GatedInput& input);
   void feed_forward(uint32_t layer, const model::BoundStep& step);
   void add_product(const quant::Matrix& matrix, quant::Activations& in, const float* norm_weight,
                    quant::ChannelList* channels);
@@ -136,6 +139,9 @@ class Engine {
   float* branch_ = nullptr;    ///< [R][dim] a branch that is normed before it is added
   quant::Activations h_;       ///< [R][max(dim, q_dim)]
   quant::Activations hidden_;  ///< [R][hidden_dim]
+  quant::Activations part_;    ///< [R][dim] h_ without what one of its products leaves out, where each has its own
+  float* gate_ = nullptr;      ///< [R][hidden_dim] with those
+  float* up_ = nullptr;        ///< [R][hidden_dim] likewise
   float* q_ = nullptr;         ///< [R][q_dim]
   float* k_ = nullptr;         ///< [R][kv_dim]
   float* v_ = nullptr;         ///< [R][kv_dim]

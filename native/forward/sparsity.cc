@@ -29,7 +29,7 @@ constexpr uint64_t kAlignment = 64;
 
 // The matrices that share the input of a site, in a layer's steps.
 struct Sharers {
-  const quant::Matrix* matrices[3] = {};
+  const quant::Matrix* matrices[kMostSharers] = {};
   uint32_t n = 0;
 };
 
@@ -138,28 +138,48 @@ bool Sparsity::allocate(uint32_t max_rows, int n_threads) {
 }
 
 void Sparsity::count_costs() {
-  costs_.resize(static_cast<size_t>(model_.hyper.n_layers) * kSites);
+  costs_.resize(static_cast<size_t>(model_.hyper.n_layers) * kSites * (1 + kMostSharers));
+  SiteCost* costs = costs_.data();
   for (uint32_t layer = 0; layer < model_.hyper.n_layers; ++layer) {
-    for (uint32_t site = 0; site < kSites; ++site) {
-      SiteCost& cost = costs_[layer * kSites + site];
+    for (uint32_t site = 0; site < kSites; ++site, costs += 1 + kMostSharers) {
       const Sharers shared = sharers(model_.layers[layer], static_cast<Site>(site));
-      cost.has_columns = shared.n != 0;
+      costs[0].has_columns = shared.n != 0;
       for (uint32_t i = 0; i < shared.n; ++i) {
-        const quant::Matrix& matrix = *shared.matrices[i];
-        const bool columns = matrix.columns.rows != 0;
-        cost.k = matrix.k;
-        cost.weights += uint64_t{matrix.rows} * matrix.k;
-        cost.dense_bytes += matrix.bytes() + matrix.low_bytes();
-        cost.channel_bytes += columns ? matrix.columns.channel_bytes() : 0;
-        cost.fixed_bytes += columns ? matrix.columns.scale_bytes() : matrix.bytes() + matrix.low_bytes();
-        cost.has_columns = cost.has_columns && columns;
+        const SiteCost& one = costs[1 + i] = SiteCost::of(*shared.matrices[i]);
+        costs[0].k = one.k;
+        costs[0].weights += one.weights;
+        costs[0].dense_bytes += one.dense_bytes;
+        costs[0].channel_bytes += one.channel_bytes;
+        costs[0].fixed_bytes += one.fixed_bytes;
+        costs[0].has_columns = costs[0].has_columns && one.has_columns;
       }
-      if (keep(layer, static_cast<Site>(site)) >= 1) unmasked_bytes_ += static_cast<double>(cost.dense_bytes);
+      if (keep(layer, static_cast<Site>(site)) >= 1) unmasked_bytes_ += static_cast<double>(costs[0].dense_bytes);
     }
   }
 }
 
-const float* Sparsity::norms(uint32_t layer, Site site) const {
+Sparsity::SiteCost Sparsity::SiteCost::of(const quant::Matrix& matrix) {
+  const bool columns = matrix.columns.rows != 0;
+  const uint64_t dense = matrix.bytes() + matrix.low_bytes();
+  return {.weights = uint64_t{matrix.rows} * matrix.k,
+          .channel_bytes = columns ? matrix.columns.channel_bytes() : 0,
+          .fixed_bytes = columns ? matrix.columns.scale_bytes() : dense,
+          .dense_bytes = dense,
+          .k = matrix.k,
+          .has_columns = columns};
+}
+
+const Sparsity::SiteCost& Sparsity::cost(uint32_t layer, Site site, uint32_t part) const {
+  return costs_[(layer * kSites + static_cast<size_t>(site)) * (1 + kMostSharers) + part];
+}
+
+// Of norms, where a site has more than one set.
+uint32_t Sparsity::n_parts(Site site) const {
+  if (options_.norms != Norms::kOwn) return 1;
+  return site == Site::kAttentionIn ? 3 : site == Site::kFfnIn ? 2 : 1;
+}
+
+const float* Sparsity::norms(uint32_t layer, Site site, uint32_t part) const {
   const model::HyperParameters& hyper = model_.hyper;
   const bool published = options_.norms == Norms::kPublished;
   if (options_.norms == Norms::kNone || (published && (site == Site::kAttentionOut || site == Site::kFfnMid))) {
@@ -167,38 +187,46 @@ const float* Sparsity::norms(uint32_t layer, Site site) const {
   }
   const float* at = norms_.data() + layer * norms_stride_;
   for (uint32_t before = 0; before < static_cast<uint32_t>(site); ++before) {
-    at += width(hyper, static_cast<Site>(before));
+    at += n_parts(static_cast<Site>(before)) * width(hyper, static_cast<Site>(before));
   }
-  return at;
+  return at + (part == 0 ? 0 : part - 1) * width(hyper, site);
 }
 
 void Sparsity::find_norms(base::ThreadTeam& team) {
   const model::HyperParameters& hyper = model_.hyper;
-  for (uint32_t site = 0; site < kSites; ++site) norms_stride_ += width(hyper, static_cast<Site>(site));
+  for (uint32_t site = 0; site < kSites; ++site) {
+    norms_stride_ += n_parts(static_cast<Site>(site)) * width(hyper, static_cast<Site>(site));
+  }
   norms_.assign(norms_stride_ * hyper.n_layers, 0.0f);
   std::vector<double> all_squares(static_cast<size_t>(team.size()) * max_k_);
   std::vector<float> rows(static_cast<size_t>(team.size()) * max_k_);
   team.parallel_for(hyper.n_layers * kSites, [&](uint32_t chunk, int member) {
     const uint32_t layer = chunk / kSites;
     const auto site = static_cast<Site>(chunk % kSites);
-    float* const out = const_cast<float*>(norms(layer, site));
-    if (out == nullptr || keep(layer, site) >= 1) return;
-    Sharers shared = sharers(model_.layers[layer], site);
-    if (options_.norms == Norms::kPublished) {
-      if (site == Site::kAttentionIn) shared.matrices[0] = shared.matrices[1];  // k
-      shared.n = 1;
-    }
+    if (keep(layer, site) >= 1) return;
+    const Sharers shared = sharers(model_.layers[layer], site);
     const uint32_t k = width(hyper, site);
     double* const squares = all_squares.data() + static_cast<size_t>(member) * max_k_;
     float* const row = rows.data() + static_cast<size_t>(member) * max_k_;
-    std::fill_n(squares, k, 0.0);
-    for (uint32_t i = 0; i < shared.n; ++i) {
-      for (uint32_t r = 0; r < shared.matrices[i]->rows; ++r) {
-        quant::dequantize_matrix_row(*shared.matrices[i], r, row);
+    const auto add_squares = [&](const quant::Matrix& matrix) {
+      for (uint32_t r = 0; r < matrix.rows; ++r) {
+        quant::dequantize_matrix_row(matrix, r, row);
         for (uint32_t j = 0; j < k; ++j) squares[j] += static_cast<double>(row[j]) * row[j];
       }
+    };
+    for (uint32_t part = 1; part <= n_parts(site); ++part) {
+      float* const out = const_cast<float*>(norms(layer, site, part));
+      if (out == nullptr) return;
+      std::fill_n(squares, k, 0.0);
+      if (options_.norms == Norms::kOwn) {
+        add_squares(*shared.matrices[part - 1]);
+      } else if (options_.norms == Norms::kPublished) {
+        add_squares(*shared.matrices[site == Site::kAttentionIn ? 1 : 0]);  // k, gate
+      } else {
+        for (uint32_t i = 0; i < shared.n; ++i) add_squares(*shared.matrices[i]);
+      }
+      for (uint32_t j = 0; j < k; ++j) out[j] = static_cast<float>(std::sqrt(squares[j]));
     }
-    for (uint32_t j = 0; j < k; ++j) out[j] = static_cast<float>(std::sqrt(squares[j]));
   });
 }
 
@@ -230,7 +258,7 @@ void Sparsity::score(const SiteInput& input, uint32_t t, uint32_t* scores) const
       return ffn::score_random(seed, k, scores);
     }
   }
-  const float* weights = norms(input.layer, input.site);
+  const float* weights = norms(input.layer, input.site, input.part);
   return weights == nullptr ? ffn::score_magnitude(x, k, scores) : ffn::score_weighted(x, weights, k, scores);
 }
 
@@ -260,14 +288,14 @@ void Sparsity::choose_row(const SiteInput& input, uint32_t t, uint32_t* scores) 
                                 scores + max_k_);
   }
   input.x->keep(t, mask, sums_ + uint64_t{t} * (k / 32));
-  const SiteCost& cost = costs_[at];
+  const SiteCost& cost = this->cost(input.layer, input.site, input.part);
   RowTally& tally = tallies_[t];
   tally.kept += static_cast<double>(kept) / k * static_cast<double>(cost.weights);
   tally.weights += static_cast<double>(cost.weights);
   tally.bytes += static_cast<double>(kept * cost.channel_bytes + cost.fixed_bytes);
   if (core_ == nullptr) return;
   // Rows of gate and up that are nobody's core are not read either.
-  const SiteCost& rows = costs_[input.layer * kSites + static_cast<size_t>(Site::kFfnIn)];
+  const SiteCost& rows = this->cost(input.layer, Site::kFfnIn, 0);
   const double share = static_cast<double>(kept) / k;
   tally.kept += share * static_cast<double>(rows.weights);
   tally.weights += static_cast<double>(rows.weights);
@@ -299,7 +327,7 @@ quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::Kern
 }
 
 quant::ChannelList* Sparsity::list(const SiteInput& input) {
-  const SiteCost& cost = costs_[input.layer * kSites + static_cast<size_t>(input.site)];
+  const SiteCost& cost = this->cost(input.layer, input.site, input.part);
   const bool all_sparse = rows_.size() == step_->rows && step_->rows <= kernels::kColumnTokens;
   uint64_t read = cost.dense_bytes;
   quant::ChannelList* found = nullptr;

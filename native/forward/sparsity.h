@@ -24,13 +24,15 @@ namespace lutra::forward {
 
 enum class Site : uint8_t { kAttentionIn, kAttentionOut, kFfnIn, kFfnMid };
 constexpr uint32_t kSites = 4;
+/// Products that share an input, at most: q, k, v.
+constexpr uint32_t kMostSharers = 3;
 
 /// What ranks the hidden channels, before down.
 enum class HiddenScore : uint8_t { kMagnitude, kGate, kRandom, kCore };
 
 /// Column norms that weigh magnitudes: those of all matrices that share the input; of k and gate only, as WINA's
-/// released code has it.
-enum class Norms : uint8_t { kNone, kStacked, kPublished };
+/// released code has it; each matrix its own, and so each its own channels, which shares no work.
+enum class Norms : uint8_t { kNone, kStacked, kPublished, kOwn };
 
 struct SparsityOptions {
   std::vector<float> keeps;       ///< [n_layers][kSites] share of the channels kept, (0, 1]; 1: the site is not masked
@@ -56,6 +58,7 @@ struct SiteInput {
   uint32_t layer;
   Site site;
   quant::Activations* x;  ///< floats and codes of all rows; the channels left out become zeros
+  uint32_t part = 0;      ///< 0: of all products behind the site; i: of the i-th alone
 };
 
 class Sparsity {
@@ -74,6 +77,8 @@ class Sparsity {
   }
   /// Core neurons are left alone before hidden is quantised: its scales are those of what is left.
   bool masks_floats() const { return core_ != nullptr; }
+  /// Whether each product behind a shared input chooses for itself.
+  bool parts() const { return options_.norms == Norms::kOwn; }
   void observe(base::ThreadTeam& team, uint32_t layer, quant::Activations& hidden) {
     if (core_ != nullptr && core_->observes()) core_->observe(team, *step_, layer, hidden);
   }
@@ -106,6 +111,8 @@ class Sparsity {
     uint64_t dense_bytes = 0;    ///< without a list
     uint32_t k = 0;
     bool has_columns = false;  ///< every matrix has
+
+    static SiteCost of(const quant::Matrix& matrix);
   };
   struct RowTally {
     double kept = 0, weights = 0, bytes = 0;
@@ -117,7 +124,9 @@ class Sparsity {
   void count_costs();
   void find_norms(base::ThreadTeam& team);
   float keep(uint32_t layer, Site site) const { return options_.keeps[layer * kSites + static_cast<uint32_t>(site)]; }
-  const float* norms(uint32_t layer, Site site) const;
+  uint32_t n_parts(Site site) const;
+  const SiteCost& cost(uint32_t layer, Site site, uint32_t part) const;
+  const float* norms(uint32_t layer, Site site, uint32_t part) const;
   void score(const SiteInput& input, uint32_t t, uint32_t* scores) const;
   void leave_core(const SiteInput& input, uint32_t t);
   void choose_row(const SiteInput& input, uint32_t t, uint32_t* scores);
@@ -126,9 +135,9 @@ class Sparsity {
   SparsityOptions options_;
   const model::Model& model_;
   std::unique_ptr<CoreSparsity> core_;  ///< with kCore
-  std::vector<SiteCost> costs_;     ///< [n_layers][kSites]
+  std::vector<SiteCost> costs_;     ///< [n_layers][kSites][1 + kMostSharers]: all, then one by one
   double unmasked_bytes_ = 0;       ///< of layer weights that no site of ours stands before
-  std::vector<float> norms_;        ///< [n_layers][attention in, attention out, ffn in, hidden widths]
+  std::vector<float> norms_;        ///< [n_layers][for each site its parts' widths]
   uint64_t norms_stride_ = 0;       ///< of a layer
   base::AlignedBuffer arena_;
   uint32_t* masks_ = nullptr;       ///< [rows][k/32]

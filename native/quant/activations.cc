@@ -96,6 +96,17 @@ void Activations::quantize(const kernels::KernelTable& kernels, uint32_t t, uint
   if (sets_ != 0) build_tables(kernels, sets_, t, begin, end);
 }
 
+void Activations::copy_from(const Activations& other) {
+  begin(other.n_, other.k_);
+  const uint64_t elements = static_cast<uint64_t>(n_) * k_;
+  std::copy_n(other.floats_, elements, floats_);
+  std::copy_n(other.planes_, 2 * elements, planes_);
+  std::copy_n(other.d_, elements / 32, d_);
+  std::copy_n(other.s_, elements / 32, s_);
+  std::copy_n(other.s16_, elements / 16, s16_);
+  quantized_ = other.quantized_;
+}
+
 void Activations::keep(uint32_t t, const uint32_t* mask, int32_t* sums) {
   const uint64_t blocks = k_ / kernels::kBlock, first = t * blocks;
   float* const floats = row(t);

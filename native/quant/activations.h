@@ -44,6 +44,8 @@ class Activations {
   /// done this way, say so with mark_quantized(). The row's own floats are then needed only where weights take floats.
   void quantize(const kernels::KernelTable& kernels, uint32_t t, uint32_t begin, uint32_t end, const float* values);
   void mark_quantized() { quantized_ = can_quantize(); }
+  /// Becomes a copy of other's rows, floats and codes; this has room for as many.
+  void copy_from(const Activations& other);
   /// Makes row t, which is quantised, one whose channels outside of `mask` [k/32] are zero: their codes, what is summed
   /// of them, and the floats. The scales stay. `sums` [k/32] gets Σ c of what is kept. Before any table is built.
   void keep(uint32_t t, const uint32_t* mask, int32_t* sums);

@@ -43,7 +43,7 @@ export function resolveSparsity(value: unknown): ResolvedSparsity | undefined {
   };
   take("keepHidden", (given) => (given === undefined ? keep : share("keepHidden", given)));
   take("attention", (given) => oneOf("attention", given ?? false, [true, false] as const));
-  take("norms", (given) => oneOf("norms", given ?? "stacked", ["stacked", "published"] as const));
+  take("norms", (given) => oneOf("norms", given ?? "stacked", ["stacked", "own", "published"] as const));
   if (fields.includes("selection")) Object.assign(resolved, readChoice(type, read));
   take("tokenShare", (given) => (given === undefined ? defaultTokenShare : share("tokenShare", given)));
   take("guard", (given) => (given === undefined ? defaultGuard : overlap("guard", given)));
