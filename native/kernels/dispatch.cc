@@ -81,6 +81,7 @@ KernelTable make_neon_table() {
   table.isa = base::Isa::kNeon;
   neon::fill_matmul_quantised(table);
   neon::fill_matmul_float(table);
+  neon::fill_columns(table);
   neon::fill_lut_exact(table);
   neon::fill_lut_int8(table);
   neon::fill_lut_products(table);

@@ -29,7 +29,9 @@ class Guarded {
     const size_t middle = (bytes + page - 1) / page * page;
     mapped_ = middle + 2 * page;
     base_ = static_cast<uint8_t*>(mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (base_ == MAP_FAILED || mprotect(base_ + page, middle, PROT_READ | PROT_WRITE) != 0) std::abort();
+    if (base_ == MAP_FAILED) std::abort();
+    // qemu-user refuses to protect no bytes, which Linux does not.
+    if (middle > 0 && mprotect(base_ + page, middle, PROT_READ | PROT_WRITE) != 0) std::abort();
     data_ = base_ + page + (touch == Touch::kEnd ? middle - bytes : 0);
   }
   template <typename T>

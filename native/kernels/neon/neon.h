@@ -12,6 +12,7 @@ namespace lutra::kernels::neon {
 
 void fill_matmul_quantised(KernelTable& table) noexcept;  // table.matmul[] of block and super-block types
 void fill_matmul_float(KernelTable& table) noexcept;      // table.matmul[] of F32 F16 BF16
+void fill_columns(KernelTable& table) noexcept;           // columns[]
 void fill_lut_exact(KernelTable& table) noexcept;         // lut: exact tables
 void fill_lut_int8(KernelTable& table) noexcept;          // lut: 8-bit tables
 void fill_lut_products(KernelTable& table) noexcept;      // lut: products with codebooks
