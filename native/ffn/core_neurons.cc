@@ -55,12 +55,21 @@ Cut find_cut(uint32_t n, uint32_t count, int bits, const Key& key) {
 template <typename Key>
 uint32_t taken(uint32_t w, const Cut& cut, const Key& key) {
   uint32_t word = 0;
-  for (uint32_t i = 0; i < 32; ++i) {
-    const int32_t value = key(32 * w + i);
-    const bool is_taken = value > cut.limit || (value == cut.limit && 32 * w + i < cut.tie_end);
-    word |= static_cast<uint32_t>(is_taken) << i;
+  for (uint32_t i = 32 * w; i < 32 * w + 32; ++i) {
+    const int32_t bound = i < cut.tie_end ? cut.limit - 1 : cut.limit;
+    word = word >> 1 | static_cast<uint32_t>(key(i) > bound) << 31;
   }
   return word;
+}
+
+// Counts the items from begin to end whose key is above `bound`.
+template <typename Key>
+void count_taken(uint32_t begin, uint32_t end, int32_t bound, const Key& key, uint16_t* totals, uint8_t* counts) {
+  for (uint32_t i = begin; i < end; ++i) {
+    const int is_taken = key(i) > bound ? 1 : 0;
+    totals[i] = static_cast<uint16_t>(totals[i] + (totals[i] == UINT16_MAX ? 0 : is_taken));
+    counts[i] = static_cast<uint8_t>(counts[i] + is_taken);
+  }
 }
 
 template <typename F>
@@ -190,13 +199,11 @@ void CoreNeurons::observe(uint32_t slot, uint32_t layer_index, uint32_t position
 
   const bool in_tail = progress.n_open == kStretchTokens;
   uint8_t* const counts = in_tail ? layer.tail : layer.open;
-  for (uint32_t w = 0; w < n_words(); ++w) {
-    const uint32_t word = taken(w, cut, magnitude);
-    if (progress.n_tokens < kEarlyTokens) layer.early[progress.n_tokens * n_words() + w] = word;
-    for_bits(word, 32 * w, [&](uint32_t i) {
-      if (layer.totals[i] != UINT16_MAX) ++layer.totals[i];
-      ++counts[i];
-    });
+  count_taken(0, cut.tie_end, cut.limit - 1, magnitude, layer.totals, counts);
+  count_taken(cut.tie_end, hidden_dim_, cut.limit, magnitude, layer.totals, counts);
+  if (progress.n_tokens < kEarlyTokens) {
+    uint32_t* const core = layer.early + progress.n_tokens * n_words();
+    for (uint32_t w = 0; w < n_words(); ++w) core[w] = taken(w, cut, magnitude);
   }
   ++progress.n_tokens;
   ++(in_tail ? progress.n_tail : progress.n_open);

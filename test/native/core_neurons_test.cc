@@ -244,6 +244,8 @@ void test_slots() {
   check_picked(*cores, 3, first, keep);
   CHECK(cores->restart(3).ok());
   CHECK(!cores->is_settled(3) && cores->overlap(3) == 0 && cores->mask(3, 0).empty());
+  observe(*cores, 3, Prompt(first.begin(), first.begin() + 95), 80);  // and a prompt that was cut short
+  CHECK(cores->restart(3).ok());
   observe(*cores, 3, second, 9);
   CHECK(!cores->settle(3));
   check_picked(*cores, 3, second, keep);
