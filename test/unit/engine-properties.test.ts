@@ -167,7 +167,7 @@ t.test("techniques: defaults load, what is none is refused", async (t) => {
   await (await loadModel(tinyModel(), defaults as lutra.LoadOptions)).dispose();
   for (const field of ["kvCacheType", "ffnSparsity"]) {
     for (const value of ["nonsense", 5, null, { type: 1 }, throwing]) {
-      const message = new RegExp(`^${field}(\\.type)?: expected |^ffnSparsity.*: `);
+      const message = new RegExp(`^${field}(\\.type)?: expected `);
       await t.rejects(loadModel(tinyModel(), { [field]: value } as object), { code: "INVALID_OPTION", message });
     }
   }

@@ -327,7 +327,7 @@ t.test("one that was preempted does not find its answer computed exactly by anot
   t.end();
 });
 
-t.test("rows know up to where they attend exactly, those of branches too", (t) => {
+t.test("rows know up to where they are exact, and whose core neurons they use, those of branches too", (t) => {
   const plan: ConstructorParameters<typeof Scheduler>[2] = ([sequence], _time, most) => {
     if (most < 2 || sequence === undefined) return;
     const tree = new DraftTree();
@@ -335,8 +335,9 @@ t.test("rows know up to where they attend exactly, those of branches too", (t) =
     const chosen = [tree.propose(0, 1, "chaos", 1), tree.propose(0, 2, "chaos", 1)];
     sequence.draft = orderRows(tree, chosen);
   };
-  const options = { ...defaults, maxBranches: 2, approximates: true };
+  const options = { ...defaults, maxBranches: 2, approximates: true, choosesCores: true };
   const scheduler = new Scheduler(options, new Int32Array(64), plan);
+  const coreOf = (row: number) => scheduler.arrays.coreSlots[scheduler.arrays.sequences[row] as number];
   const exactUntilOf = (row: number) => scheduler.arrays.exactUntil[scheduler.arrays.sequences[row] as number];
   const generated = scheduler.submit(request(1, 20));
   scheduler.submit({ ...request(2, 10, 0), wanted: "targets" });
@@ -359,8 +360,34 @@ t.test("rows know up to where they attend exactly, those of branches too", (t) =
     "a branch ran",
   );
   t.same([0, 1, 2].map(exactUntilOf), [20, 20, 20]);
+  t.same([0, 1, 2].map(coreOf), [generated.slot, generated.slot, generated.slot]);
   t.end();
 });
+
+t.test(
+  "an engine that chooses core neurons: generating sequences run all of their prompt, and know their slot",
+  (t) => {
+    const scheduler = create({ maxRows: 128, prefillChunk: 128, approximates: true, choosesCores: true });
+    const coreOf = (slot: number) => scheduler.arrays.coreSlots[slot];
+    const first = scheduler.submit(request(1, 64));
+    t.equal(coreOf(first.slot), first.slot);
+    run(scheduler);
+    scheduler.append(first, 5);
+    run(scheduler);
+    scheduler.remove(1);
+    t.equal(scheduler.cachedPages, 0, "it leaves no prefix");
+    scheduler.submit({ ...request(2, 64), prompt: prompt(64, 1000), wanted: "none" });
+    run(scheduler);
+    scheduler.remove(2);
+    t.equal(scheduler.cachedPages, 2, "others do");
+    const again = scheduler.submit({ ...request(3, 64), prompt: prompt(64, 1000) });
+    t.equal(again.cachedTokens, 0, "and it finds none");
+    const scored = scheduler.submit({ ...request(4, 10), wanted: "targets" });
+    t.same([coreOf(again.slot), coreOf(scored.slot)], [again.slot, -1]);
+    t.same(spansOf(run(scheduler))[0], [3, 0, 64]);
+    t.end();
+  },
+);
 
 t.test("priorities: first out of the queue, and in the place of a lower one", (t) => {
   const scheduler = create({ maxSequences: 1 });
