@@ -141,8 +141,9 @@ export interface FfnSparsityOptions {
   /** teal, wina: also before q, k and v, and before the output projection. Default false. */
   attention?: boolean;
   /**
-   * wina: norms over all matrices that share an input ("stacked", default), or of k and gate alone, and none before down
-   * and the output projection ("published", as the paper's own code has it).
+   * wina: norms over all matrices that share an input ("stacked", default); of k and gate alone, and none before down
+   * and the output projection ("published", as the paper's own code has it); or of each matrix, which then keeps channels
+   * of its own ("own", slower).
    */
   norms?: "stacked" | "own" | "published";
   /**

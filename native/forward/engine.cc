@@ -306,15 +306,22 @@ void Engine::add_product(const quant::Matrix& matrix, quant::Activations& in, co
   });
 }
 
-// Each product after a choice of its own.
+// Each product after a choice of its own. By tiles, since groups of gate and up may alternate.
 void Engine::multiply_parts(uint32_t layer, Site site, std::span<const quant::Product> products) {
   for (uint32_t i = 0; i < products.size(); ++i) {
+    const quant::Product& product = products[i];
     part_.copy_from(h_);
     quant::ChannelList* const channels = sparsity_->choose(team_, kernels_, {layer, site, &part_, i + 1});
+    const auto store = [&](const quant::ResultTile& tile) {
+      for (uint32_t t = 0; t < tile.n; ++t) {
+        float* const out = product.out + (tile.t_begin + t) * product.out_stride + tile.row_begin;
+        std::copy_n(tile.values + static_cast<uint64_t>(t) * tile.n_rows, tile.n_rows, out);
+      }
+    };
     if (channels != nullptr) {
-      quant::multiply_columns(team_, kernels_, *channels, products.subspan(i, 1));
+      quant::multiply_column_tiles(team_, kernels_, *channels, *product.weights, nullptr, store);
     } else {
-      quant::multiply(team_, kernels_, part_, products.subspan(i, 1));
+      quant::multiply_tiles(team_, kernels_, part_, *product.weights, nullptr, store);
     }
   }
 }
