@@ -22,8 +22,8 @@ struct GatedInput {
   const quant::Matrix* up;    ///< [hidden_dim, dim]
   Activation activation;
   Hidden kept;
-  kernels::LutSets tables;   ///< that the product with hidden asks for
-  float* gates = nullptr;    ///< [n][hidden_dim] gets act(gate·h) alone, where wanted
+  kernels::LutSets tables;  ///< that the product with hidden asks for
+  float* gates = nullptr;   ///< [n][hidden_dim] gets act(gate·h) alone, where wanted
 };
 
 /// hidden (begun here: rows of h, hidden_dim wide) = act(gate·h) ∘ (up·h).

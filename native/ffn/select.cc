@@ -74,9 +74,8 @@ uint32_t select_channels(std::span<const uint32_t> scores, const Choice& choice,
     const uint32_t least = std::bit_cast<uint32_t>(choice.threshold);
     const uint32_t n = count_from(scores, least);
     const uint32_t low = choice.selection == Selection::kHybrid ? share_of(scores.size(), kHybridLow * choice.keep) : 1;
-    const uint32_t high = choice.selection == Selection::kHybrid
-                              ? share_of(scores.size(), kHybridHigh * choice.keep)
-                              : static_cast<uint32_t>(scores.size());
+    const uint32_t high = choice.selection == Selection::kHybrid ? share_of(scores.size(), kHybridHigh * choice.keep)
+                                                                 : static_cast<uint32_t>(scores.size());
     if (n >= low && n <= high) return write_mask(scores, {least, n}, mask);
     k = std::clamp(n, low, high);
   }

@@ -88,7 +88,7 @@ class Engine {
   /// For work on a step's answers, by whoever has entered.
   base::ThreadTeam& team() { return team_; }
   uint64_t kv_bytes() const { return cache_.size_bytes() + (lookup_ ? lookup_->size_bytes() : 0); }
-  uint64_t scratch_bytes() const { 
+  uint64_t scratch_bytes() const {
     return scratch_.size_bytes() + (lookup_ ? lookup_->scratch_bytes() : 0) + (sparsity_ ? sparsity_->size_bytes() : 0);
   }
   /// True for the one caller that may run a step now; pair with leave().

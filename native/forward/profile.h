@@ -24,8 +24,8 @@ enum class Stage : uint8_t {
   kCount
 };
 
-constexpr const char* kStageNames[] = {"prepare", "norm",    "qkv",  "position", "attend",
-                                       "output",  "gate_up", "down", "choose",   "head",   "reduce"};
+constexpr const char* kStageNames[] = {"prepare", "norm", "qkv",    "position", "attend", "output",
+                                       "gate_up", "down", "choose", "head",     "reduce"};
 static_assert(sizeof kStageNames / sizeof *kStageNames == static_cast<size_t>(Stage::kCount));
 
 class Profile {

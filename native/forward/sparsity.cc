@@ -74,7 +74,8 @@ Result<std::unique_ptr<Sparsity>> Sparsity::create(const SparsityOptions& option
   made->count_costs();
   made->tallies_.resize(max_rows);
   made->rows_.reserve(max_rows);
-  if (!made->allocate(max_rows, team.size())) return Status("E_OUT_OF_MEMORY", "could not allocate masks of activations");
+  if (!made->allocate(max_rows, team.size()))
+    return Status("E_OUT_OF_MEMORY", "could not allocate masks of activations");
   if (options.norms != Norms::kNone) made->find_norms(team);
   if (options.hidden == HiddenScore::kCore) {
     std::vector<float> keep(model.hyper.n_layers);
@@ -284,8 +285,8 @@ void Sparsity::choose_row(const SiteInput& input, uint32_t t, uint32_t* scores) 
   } else {
     score(input, t, scores);
     const float threshold = options_.thresholds.empty() ? 0.0f : options_.thresholds[at];
-    kept = ffn::select_channels({scores, k}, {options_.selection, options_.keeps[at], threshold}, mask,
-                                scores + max_k_);
+    kept =
+        ffn::select_channels({scores, k}, {options_.selection, options_.keeps[at], threshold}, mask, scores + max_k_);
   }
   input.x->keep(t, mask, sums_ + uint64_t{t} * (k / 32));
   const SiteCost& cost = this->cost(input.layer, input.site, input.part);

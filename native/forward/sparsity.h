@@ -135,19 +135,19 @@ class Sparsity {
   SparsityOptions options_;
   const model::Model& model_;
   std::unique_ptr<CoreSparsity> core_;  ///< with kCore
-  std::vector<SiteCost> costs_;     ///< [n_layers][kSites][1 + kMostSharers]: all, then one by one
-  double unmasked_bytes_ = 0;       ///< of layer weights that no site of ours stands before
-  std::vector<float> norms_;        ///< [n_layers][for each site its parts' widths]
-  uint64_t norms_stride_ = 0;       ///< of a layer
+  std::vector<SiteCost> costs_;         ///< [n_layers][kSites][1 + kMostSharers]: all, then one by one
+  double unmasked_bytes_ = 0;           ///< of layer weights that no site of ours stands before
+  std::vector<float> norms_;            ///< [n_layers][for each site its parts' widths]
+  uint64_t norms_stride_ = 0;           ///< of a layer
   base::AlignedBuffer arena_;
-  uint32_t* masks_ = nullptr;       ///< [rows][k/32]
-  int32_t* sums_ = nullptr;         ///< [rows][k/32]
-  uint32_t* scores_ = nullptr;      ///< [threads][2][k]
-  float* gates_ = nullptr;          ///< [rows][hidden_dim]
+  uint32_t* masks_ = nullptr;   ///< [rows][k/32]
+  int32_t* sums_ = nullptr;     ///< [rows][k/32]
+  uint32_t* scores_ = nullptr;  ///< [threads][2][k]
+  float* gates_ = nullptr;      ///< [rows][hidden_dim]
   quant::ChannelList channels_;
-  std::vector<uint32_t> rows_;      ///< sparse ones, ascending
-  std::vector<uint32_t> refused_;   ///< rows that the guard keeps dense
-  std::vector<RowTally> tallies_;   ///< [rows]
+  std::vector<uint32_t> rows_;     ///< sparse ones, ascending
+  std::vector<uint32_t> refused_;  ///< rows that the guard keeps dense
+  std::vector<RowTally> tallies_;  ///< [rows]
   const Step* step_ = nullptr;
   uint32_t max_k_ = 0;
   SparsityTotals totals_;

@@ -31,28 +31,28 @@ struct Step {
   const float* bias_adds = nullptr;
   /// A row's key and value are also stored in further pages, at the slot of its own position, before any row attends:
   /// a branch of a draft tree reads ancestors of its own step from a page that is not theirs.
-  const int32_t* mirror_rows = nullptr;   ///< [mirrors] ascending; a row may stand there more than once
-  const int32_t* mirror_pages = nullptr;  ///< [mirrors]
+  const int32_t* mirror_rows = nullptr;      ///< [mirrors] ascending; a row may stand there more than once
+  const int32_t* mirror_pages = nullptr;     ///< [mirrors]
   const int32_t* exact_until = nullptr;      ///< [sequences] rows at positions below are computed exactly by an engine
                                              ///< that approximates, which alone reads this
   const int32_t* core_slots = nullptr;       ///< [sequences] of a request's core neurons, or -1; read with those only
   const int32_t* aborts = nullptr;           ///< shared flags, read atomically between layers
   const int32_t* sequence_aborts = nullptr;  ///< [sequences] index into aborts, or -1
 
-  int32_t* candidate_ids = nullptr;    ///< [wanted · k]
-  float* candidate_logits = nullptr;   ///< [wanted · k], after biases, descending, ties by lowest id
-  float* log_sum_exp = nullptr;        ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
-                                       ///< here instead, and the step's logits may not stay readable
-  float* target_logits = nullptr;      ///< [wanted], before biases
+  int32_t* candidate_ids = nullptr;   ///< [wanted · k]
+  float* candidate_logits = nullptr;  ///< [wanted · k], after biases, descending, ties by lowest id
+  float* log_sum_exp = nullptr;       ///< [wanted], after biases; of a row that wants 2, the largest logit may stand
+                                      ///< here instead, and the step's logits may not stay readable
+  float* target_logits = nullptr;     ///< [wanted], before biases
   // Of an engine with lookup attention:
   float* attention_kept = nullptr;     ///< [rows] share of the coded keys that were read; 0: the row attended exactly
   float* attention_dropped = nullptr;  ///< [rows] estimated share of the attention mass that was left out
   float* attention_coded = nullptr;    ///< [rows] positions that stood as codes
   // Of an engine with activation sparsity:
-  float* sparse_kept = nullptr;        ///< [rows] share of the channels kept, weighted by the weights behind them; 0: all
-  float* sparse_bytes = nullptr;       ///< [rows] of layer weights that the row alone needs; 0: it was dense
-  int32_t* sparse_state = nullptr;     ///< [rows] 0: dense, 1: sparse, 2: dense though sparsity was asked for
-  float* hidden = nullptr;             ///< [rows that want 3][dim] hidden states after the output norm, in row order
+  float* sparse_kept = nullptr;     ///< [rows] share of the channels kept, weighted by the weights behind them; 0: all
+  float* sparse_bytes = nullptr;    ///< [rows] of layer weights that the row alone needs; 0: it was dense
+  int32_t* sparse_state = nullptr;  ///< [rows] 0: dense, 1: sparse, 2: dense though sparsity was asked for
+  float* hidden = nullptr;          ///< [rows that want 3][dim] hidden states after the output norm, in row order
 };
 
 /// What a step is checked against.

@@ -30,18 +30,18 @@ struct ChannelQuads {
 
 /// out[t * out_stride + i] = Σ over listed channels w[64 · strip_begin + i][channel] · x[t][channel], i < rows.
 struct ColumnsArgs {
-  const uint8_t* group;   ///< of `strips` strips
-  uint32_t strips;        ///< 1..kMaxGroupStrips
-  uint32_t strip_begin;   ///< of those to compute
+  const uint8_t* group;  ///< of `strips` strips
+  uint32_t strips;       ///< 1..kMaxGroupStrips
+  uint32_t strip_begin;  ///< of those to compute
   uint32_t strip_end;
-  uint32_t rows;          ///< to write, from the first row of strip_begin on: ≤ 64 · (strip_end − strip_begin)
+  uint32_t rows;  ///< to write, from the first row of strip_begin on: ≤ 64 · (strip_end − strip_begin)
   uint32_t k;
-  uint32_t n;             ///< activation rows, 1..kColumnTokens
+  uint32_t n;  ///< activation rows, 1..kColumnTokens
   ChannelQuads channels;
-  const int32_t* sums;    ///< [n][k/32] Σ c of the channels a row keeps
-  const float* d;         ///< [n][k/32] as PlaneActivations, as are s and s16, of what a row keeps
-  const float* s;         ///< [n][k/32]
-  const float* s16;       ///< [n][k/16]
+  const int32_t* sums;  ///< [n][k/32] Σ c of the channels a row keeps
+  const float* d;       ///< [n][k/32] as PlaneActivations, as are s and s16, of what a row keeps
+  const float* s;       ///< [n][k/32]
+  const float* s16;     ///< [n][k/16]
   float* out;
   uint64_t out_stride;
 };

@@ -44,9 +44,7 @@ struct ColumnShape {
 
   constexpr uint32_t row_bytes() const { return has_min ? 4 : 2; }
   /// Of a unit of one strip.
-  constexpr uint32_t unit_bytes() const {
-    return 32u * run_bytes + kStripRows * (scale_halves + (has_mins ? 1u : 0u));
-  }
+  constexpr uint32_t unit_bytes() const { return 32u * run_bytes + kStripRows * (scale_halves + (has_mins ? 1u : 0u)); }
   /// Of a super-block of one strip.
   constexpr uint32_t block_bytes() const { return kStripRows * row_bytes() + elements / 32u * unit_bytes(); }
 };

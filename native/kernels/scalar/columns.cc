@@ -24,7 +24,8 @@ void read_run(const uint8_t* run, int32_t* codes) {
       } else {
         code = run[j] >> (4 * half) & 15;
         if constexpr (kShape.high == ColumnHigh::kFifthBit) code |= (run[32 + 4 * half + j / 8] >> j % 8 & 1) << 4;
-        if constexpr (kShape.high == ColumnHigh::kTwoBits) code |= (run[32 + j % 16] >> 2 * (2 * half + j / 16) & 3) << 4;
+        if constexpr (kShape.high == ColumnHigh::kTwoBits)
+          code |= (run[32 + j % 16] >> 2 * (2 * half + j / 16) & 3) << 4;
       }
       codes[kHalfRows * half + column_row(j)] = code;
     }
