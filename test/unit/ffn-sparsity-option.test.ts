@@ -72,7 +72,7 @@ t.test("what is wrong is named, with what was expected and found", (t) => {
     [{ keep: "0.5" }, `keep: expected ${share}, got "0.5"`],
     [{ keepHidden: 0 }, `keepHidden: expected ${share}, got 0`],
     [{ attention: 1 }, "attention: expected true or false, got 1"],
-    [{ norms: "own" }, 'norms: expected "stacked" or "published", got "own"'],
+    [{ norms: "l1" }, 'norms: expected "stacked" or "own" or "published", got "l1"'],
     [{ selection: "top" }, 'selection: expected "topk" or "threshold" or "hybrid", got "top"'],
     [{ allocation: "greedy" }, 'allocation: expected "uniform" or "prior" or "calibrated", got "greedy"'],
     [{ calibration: "" }, 'calibration: expected the path of a file, got ""'],
