@@ -195,8 +195,10 @@ void test_pairs() {
         check_rows(gathered.second, pair.second, pair.second_gguf, ids);
         for (const KernelTable* table : all_tables()) {
           Inputs x(2, kDim, kDim, random), all(2, kRows, 256, random), some(2, count, 256, random);
-          ffn::gate_dense(team, *table, x.rows, {&pair.first, &pair.second, ffn::Activation::kSilu, true, 0}, all.rows);
-          ffn::gate_dense(team, *table, x.rows, {&gathered.first, &gathered.second, ffn::Activation::kSilu, true, 0},
+          ffn::gate_dense(team, *table, x.rows,
+                          {&pair.first, &pair.second, ffn::Activation::kSilu, ffn::Hidden::kFloats, 0}, all.rows);
+          ffn::gate_dense(team, *table, x.rows,
+                          {&gathered.first, &gathered.second, ffn::Activation::kSilu, ffn::Hidden::kFloats, 0},
                           some.rows);
           bool same = true;
           for (uint32_t t = 0; t < 2; ++t) {
