@@ -23,7 +23,9 @@ struct ColumnQuads {
   uint64_t stride;          ///< to the next row's
   uint32_t n;
 
-  LUTRA_INLINE const int8_t* high(int t, uint32_t i) const { return planes + static_cast<uint64_t>(t) * stride + 8 * i; }
+  LUTRA_INLINE const int8_t* high(int t, uint32_t i) const {
+    return planes + static_cast<uint64_t>(t) * stride + 8 * i;
+  }
   LUTRA_INLINE const int8_t* low(int t, uint32_t i) const { return high(t, i) + 4; }
 };
 

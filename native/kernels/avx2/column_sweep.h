@@ -64,7 +64,8 @@ class ColumnSweep {
     return args_.group + uint64_t{unit / kUnits} * kShape.block_bytes() * args_.strips;
   }
   LUTRA_INLINE const uint8_t* first_run(uint32_t unit) const {
-    return super_block(unit) + kShape.row_bytes() * rows_ + uint64_t{unit % kUnits} * kShape.unit_bytes() * args_.strips;
+    return super_block(unit) + kShape.row_bytes() * rows_ +
+           uint64_t{unit % kUnits} * kShape.unit_bytes() * args_.strips;
   }
   LUTRA_INLINE Place place(uint32_t unit, uint32_t strip) {
     const uint64_t row = uint64_t{kStripRows} * strip;
