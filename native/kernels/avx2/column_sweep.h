@@ -24,7 +24,7 @@ namespace {
 
 /// Units between the one that is multiplied and the one that is asked for.
 #ifndef LUTRA_AHEAD
-#define LUTRA_AHEAD 1
+#define LUTRA_AHEAD 2
 #endif
 constexpr uint32_t kColumnsAhead = LUTRA_AHEAD;
 
@@ -37,8 +37,15 @@ class ColumnSweep {
   }
 
   LUTRA_INLINE void run() {
+    for (uint32_t unit = 0; unit < kColumnsAhead && unit < units_; ++unit) list(unit);
     for (uint32_t unit = 0; unit < units_; ++unit) {
-      if (first_quad(unit) != first_quad(unit + 1)) add_unit(unit);
+      const bool has_later = unit + kColumnsAhead < units_;
+      if (has_later) list(unit + kColumnsAhead);
+      const bool has_channels = first_quad(unit) != first_quad(unit + 1);
+      for (uint32_t i = 0; i < width_; ++i) {
+        if (has_later) fetch(unit + kColumnsAhead, i);
+        if (has_channels) add_tokens<0>(place(unit, args_.strip_begin + i), unit);
+      }
     }
     for (int t = 0; t < kN; ++t) {
       float* out = args_.out + static_cast<uint64_t>(t) * args_.out_stride;
@@ -50,6 +57,12 @@ class ColumnSweep {
   static constexpr bool kNarrow = kShape.scale_halves == 2;
   static constexpr uint32_t kGranules = kNarrow ? 2 : 1;
   static constexpr uint32_t kUnits = kShape.elements / 32;
+  static constexpr uint32_t kListed = 2 * kColumnsAhead;
+
+  struct Listed {
+    uint32_t offsets[32];  ///< from a strip's first run
+    uint32_t n;
+  };
 
   /// Where a strip's parts of a super-block and one of its units stand.
   struct Place {
@@ -79,53 +92,59 @@ class ColumnSweep {
     return at;
   }
 
-  LUTRA_INLINE void add_unit(uint32_t unit) {
-    const ChannelQuads& channels = args_.channels;
-    uint32_t offsets[32];
-    ColumnQuads quads[kGranules];
-    uint32_t* to = offsets;
-    uint32_t begin = first_quad(unit);
-#pragma GCC unroll 2
-    for (uint32_t g = 0; g < kGranules; ++g) {
-      const uint32_t end = channels.ends[unit * kGranules + g];
-      quads[g] = {to, channels.planes + 8ull * begin, channels.stride, end - begin};
-      for (uint32_t i = 4 * begin; i < 4 * end; ++i) *to++ = channels.channels[i] * kShape.run_bytes * args_.strips;
-      begin = end;
+  /// Notes a unit's channels for when it is asked for and when it is multiplied.
+  LUTRA_INLINE void list(uint32_t unit) {
+    Listed& listed = listed_[unit % kListed];
+    const uint32_t begin = 4 * first_quad(unit), end = 4 * first_quad(unit + 1);
+    const uint32_t stretch = kShape.run_bytes * args_.strips;
+    for (uint32_t i = begin; i < end; ++i) listed.offsets[i - begin] = args_.channels.channels[i] * stretch;
+    listed.n = end - begin;
+  }
+
+  /// Asks for what strip i of a later unit needs and, of the runs, an i-th part of their lines: spread, as only so much
+  /// can be under way.
+  LUTRA_INLINE void fetch(uint32_t unit, uint32_t i) {
+    const Listed& listed = listed_[unit % kListed];
+    if (listed.n == 0) return;
+    const Place at = place(unit, args_.strip_begin + i);
+    if (unit % kUnits == 0) {
+      fetch_rows<2>(at.d);
+      if constexpr (kShape.has_min) fetch_rows<2>(at.m);
     }
-    for (uint32_t i = 0; i < width_; ++i) {
-      fetch(unit + kColumnsAhead, i);
-      add_tokens<0>(quads, place(unit, args_.strip_begin + i), unit);
+    if constexpr (kShape.scale_halves > 0) fetch_rows<1>(at.scales);
+    if constexpr (kShape.scale_halves > 1) fetch_rows<1>(at.scales + rows_);
+    if constexpr (kShape.has_mins) fetch_rows<1>(at.mins);
+    const uint8_t* runs = first_run(unit) + args_.strip_begin * kShape.run_bytes;
+    const uint32_t end = 64 * ((kShape.run_bytes * (i + 1) + 63) / 64);
+    for (uint32_t line = 64 * ((kShape.run_bytes * i + 63) / 64); line < end; line += 64) {
+      for (uint32_t c = 0; c < listed.n; ++c) fetch_line(runs + listed.offsets[c] + line);
     }
   }
 
-  /// Asks for the i-th of width_ parts of a later unit's listed runs: spread, as only so much can be under way.
-  LUTRA_INLINE void fetch(uint32_t unit, uint32_t i) const {
-    if (unit >= units_) return;
-    const uint32_t lines = (width_ * kShape.run_bytes + 63) / 64;
-    const uint32_t begin = 64 * (i * lines / width_), end = 64 * ((i + 1) * lines / width_);
-    const uint8_t* runs = first_run(unit) + args_.strip_begin * kShape.run_bytes;
-    const uint8_t* channel = args_.channels.channels + 4 * first_quad(unit);
-    const uint8_t* last = args_.channels.channels + 4 * first_quad(unit + 1);
-    for (; channel != last; ++channel) {
-      const uint8_t* run = runs + *channel * (kShape.run_bytes * args_.strips);
-      for (uint32_t at = begin; at < end; at += 64) fetch_line(run + at);
-    }
+  template <int kRowBytes>
+  static LUTRA_INLINE void fetch_rows(const uint8_t* rows) {
+    for (int line = 0; line < kRowBytes; ++line) fetch_line(rows + 64 * line);
   }
 
   /// Rows of activations in turns of what a path has room for, as even as can be.
   template <int kFirst>
-  LUTRA_INLINE void add_tokens(const ColumnQuads* quads, const Place& at, uint32_t unit) {
+  LUTRA_INLINE void add_tokens(const Place& at, uint32_t unit) {
     constexpr int kTurns = (kN + Path::kMaxTokens - 1) / Path::kMaxTokens;
     constexpr int kTokens = kN / kTurns;
     static_assert(kTokens * kTurns == kN);
-    ColumnQuads own[kGranules];
+    const ChannelQuads& channels = args_.channels;
+    const uint32_t* offsets = listed_[unit % kListed].offsets;
+    uint32_t begin = first_quad(unit);
+    ColumnQuads quads[kGranules];
 #pragma GCC unroll 2
     for (uint32_t g = 0; g < kGranules; ++g) {
-      own[g] = quads[g];
-      own[g].planes += kFirst * quads[g].stride;
+      const uint32_t end = channels.ends[unit * kGranules + g];
+      quads[g] = {offsets, channels.planes + kFirst * channels.stride + 8ull * begin, channels.stride, end - begin};
+      offsets += 4 * (end - begin);
+      begin = end;
     }
-    add_parts<kFirst, kTokens, 0>(own, at, unit);
-    if constexpr (kFirst + kTokens < kN) add_tokens<kFirst + kTokens>(quads, at, unit);
+    add_parts<kFirst, kTokens, 0>(quads, at, unit);
+    if constexpr (kFirst + kTokens < kN) add_tokens<kFirst + kTokens>(at, unit);
   }
 
   template <int kFirst, int kTokens, int kPart>
@@ -217,6 +236,7 @@ class ColumnSweep {
   uint32_t units_;
   uint64_t rows_;   ///< of the group
   uint32_t width_;  ///< strips to compute
+  Listed listed_[kListed];
   alignas(32) float acc_[kN][kAccRows];
 };
 
