@@ -103,7 +103,7 @@ t.test("the objects of a path share no inline symbol with the others", { skip: m
 t.test("kernels that fetch ahead still do when they are compiled", { skip: missing() }, (t) => {
   for (const library of [avx2, avx512]) {
     const code = run("objdump", "-d", "--no-show-raw-insn", library);
-    for (const object of ["lookup_rows.cc.o", "lookup_scan.cc.o", "attention.cc.o"]) {
+    for (const object of ["lookup_rows.cc.o", "lookup_scan.cc.o", "attention.cc.o", "columns.cc.o"]) {
       const begin = code.indexOf(`\n${object}:`);
       t.ok(begin >= 0, `${object} is in the library`);
       const end = code.indexOf(".cc.o:", begin + object.length + 2);

@@ -22,11 +22,11 @@
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Units between the one that is multiplied and the one that is asked for.
-#ifndef LUTRA_AHEAD
-#define LUTRA_AHEAD 2
-#endif
-constexpr uint32_t kColumnsAhead = LUTRA_AHEAD;
+/// Units from the one that is multiplied to the one that is asked for. Q4_0 from memory, one thread, time against the
+/// panels' with 1, 2 and 4 (a busy machine): 2048 × 8192 all channels 1.59, 1.31, 1.33, a fifth of them 0.96,
+/// 0.98, 1.06; 576 × 1536 1.82, 1.49, 1.57 and 1.29, 1.07, 1.20. Without asking 3.8 and 2.1. Into the first cache 4.2
+/// at 2.
+constexpr uint32_t kColumnsAhead = 2;
 
 template <typename Path, const ColumnShape& kShape, int kN>
 class ColumnSweep {
