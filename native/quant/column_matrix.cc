@@ -127,7 +127,9 @@ void read_block(const RowPlace& at, const uint8_t* super_block, BlockCodes& out)
 
 bool has_columns(TensorType type) { return column_shape(type) != nullptr; }
 
-// At least two groups, so that two threads have runs of their own; runs of 256 bytes where rows suffice.
+// Long runs: what is read in pieces with gaps comes as fast as its pieces are long. Half of the channels of 2048 × 8192
+// Q4_0 from memory, one thread: 1.25-1.37 of the panels' time with groups of 8 strips, 1.12-1.17 with 16, 0.95-1.02
+// with 32. At least two groups, so that two threads have runs of their own.
 ColumnMatrix::ColumnMatrix(TensorType type, uint32_t rows, uint32_t k)
     : type(type), rows(rows), k(k), group_strips(std::clamp((n_strips() + 1) / 2, 1u, kernels::kMaxGroupStrips)) {}
 

@@ -9,9 +9,8 @@ namespace {
 using kernels::kStripRows;
 
 constexpr uint32_t kMaxProducts = 4;
-// Chunks a thread should find, so that one that is held up leaves some to the other; runs of fewer strips fetch more
-// lines for nothing.
-constexpr uint32_t kChunksPerThread = 2;
+// Chunks a thread should find at least: more would cut runs shorter, which costs more than a thread that is held up.
+constexpr uint32_t kChunksPerThread = 1;
 
 // A matrix's groups, each cut into `parts` pieces of whole strips.
 struct Cut {
