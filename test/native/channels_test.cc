@@ -130,7 +130,7 @@ void top() {
         const Words expected = best(s, k);
         for (const KernelTable* table : tables) {
           const Touch touch = k % 2 == 0 ? Touch::kEnd : Touch::kStart;
-          const Guarded in(s, touch), scratch(Words(n), touch), mask(Words(n / 32, 0xAAAAAAAAu), touch);
+          const Guarded in(s, touch), scratch(Words(n, ~0u), touch), mask(Words(n / 32, 0xAAAAAAAAu), touch);
           table->channels.top({n, k, in.as<uint32_t>(), scratch.as<uint32_t>(), mask.as<uint32_t>()});
           report("top", table, n, k, copy_of<uint32_t>(mask, n / 32) == expected);
         }

@@ -41,7 +41,7 @@ struct KeyRange {
     const uint32_t width = high - low;
     const auto at = static_cast<uint32_t>(uint64_t{width} * (reach - k) / (reach - beyond));
     const uint32_t moved = at < width / 2 ? at + width / 8 : at - width / 8;
-    return low + (moved < 1 ? 1 : moved < width ? moved : width - 1);
+    return low + (moved < 1 ? 1 : moved);  // at < width, as k > beyond, and so moved < width
   }
 };
 

@@ -41,7 +41,6 @@ Cut cut_at(const TopChannelsArgs& args) {
   for (uint32_t i = 0; i < args.n; ++i) {
     ranked[n] = args.scores[i];
     n += args.scores[i] >> kBinShift == bin ? 1u : 0u;
-    if (n == args.n) break;
   }
   uint32_t* const last = ranked + (args.k - above - 1);
   std::nth_element(ranked, last, ranked + n, std::greater<>());
