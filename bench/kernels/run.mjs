@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { describeRun, writeResults } from "../compare/machine.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const names = ["matmul", "columns", "lut", "attention", "lookup", "refine"];
+const names = ["matmul", "columns", "lut", "attention", "lookup", "refine", "channels"];
 const [name, ...flags] = process.argv.slice(2);
 if (name !== undefined && !names.includes(name)) {
   console.error(`expected ${names.join(", ")}, got ${name}`);

@@ -1,7 +1,5 @@
 #include "ffn/scores.h"
 
-#include <bit>
-
 namespace lutra::ffn {
 
 namespace {
@@ -17,14 +15,6 @@ uint64_t mixed(uint64_t value) {
 }
 
 }  // namespace
-
-void score_magnitude(const float* x, uint32_t n, uint32_t* scores) {
-  for (uint32_t i = 0; i < n; ++i) scores[i] = std::bit_cast<uint32_t>(x[i]) & kMagnitude;
-}
-
-void score_weighted(const float* x, const float* norms, uint32_t n, uint32_t* scores) {
-  for (uint32_t i = 0; i < n; ++i) scores[i] = std::bit_cast<uint32_t>(x[i] * norms[i]) & kMagnitude;
-}
 
 void score_random(uint64_t seed, uint32_t n, uint32_t* scores) {
   const uint64_t start = mixed(seed);

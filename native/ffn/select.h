@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/kernels.h"
+
 namespace lutra::ffn {
 
 enum class Selection : uint8_t {
@@ -26,6 +28,7 @@ struct Choice {
 
 /// Sets bit i % 32 of mask[i / 32] for each channel kept (scores.size() % 32 == 0), at least one. Returns how many.
 /// `scratch`: as many words as there are scores.
-uint32_t select_channels(std::span<const uint32_t> scores, const Choice& choice, uint32_t* mask, uint32_t* scratch);
+uint32_t select_channels(const kernels::ChannelKernels& kernels, std::span<const uint32_t> scores, const Choice& choice,
+                         uint32_t* mask, uint32_t* scratch);
 
 }  // namespace lutra::ffn

@@ -153,6 +153,7 @@ void Sparsity::count_costs() {
         costs[0].channel_bytes += one.channel_bytes;
         costs[0].fixed_bytes += one.fixed_bytes;
         costs[0].has_columns = costs[0].has_columns && one.has_columns;
+        costs[0].takes_floats = costs[0].takes_floats || one.takes_floats;
       }
       if (keep(layer, static_cast<Site>(site)) >= 1) unmasked_bytes_ += static_cast<double>(costs[0].dense_bytes);
     }
@@ -167,7 +168,8 @@ Sparsity::SiteCost Sparsity::SiteCost::of(const quant::Matrix& matrix) {
           .fixed_bytes = columns ? matrix.columns.scale_bytes() : dense,
           .dense_bytes = dense,
           .k = matrix.k,
-          .has_columns = columns};
+          .has_columns = columns,
+          .takes_floats = matrix.takes_floats()};
 }
 
 const Sparsity::SiteCost& Sparsity::cost(uint32_t layer, Site site, uint32_t part) const {
@@ -249,7 +251,8 @@ Status Sparsity::begin(const Step& step, base::ThreadTeam& team) {
   return {};
 }
 
-void Sparsity::score(const SiteInput& input, uint32_t t, uint32_t* scores) const {
+void Sparsity::score(const kernels::ChannelKernels& kernels, const SiteInput& input, uint32_t t,
+                     uint32_t* scores) const {
   const float* x = input.x->floats(t);
   const uint32_t k = input.x->k();
   if (input.site == Site::kFfnMid) {
@@ -259,8 +262,7 @@ void Sparsity::score(const SiteInput& input, uint32_t t, uint32_t* scores) const
       return ffn::score_random(seed, k, scores);
     }
   }
-  const float* weights = norms(input.layer, input.site, input.part);
-  return weights == nullptr ? ffn::score_magnitude(x, k, scores) : ffn::score_weighted(x, weights, k, scores);
+  kernels.score(x, norms(input.layer, input.site, input.part), k, scores);
 }
 
 // Zeroes what is not of the core of row t's request.
@@ -275,7 +277,7 @@ void Sparsity::leave_core(const SiteInput& input, uint32_t t) {
   }
 }
 
-void Sparsity::choose_row(const SiteInput& input, uint32_t t, uint32_t* scores) {
+void Sparsity::choose_row(const kernels::KernelTable& kernels, const SiteInput& input, uint32_t t, uint32_t* scores) {
   const uint32_t k = input.x->k();
   const size_t at = input.layer * kSites + static_cast<size_t>(input.site);
   uint32_t* const mask = masks_ + uint64_t{t} * (k / 32);
@@ -283,13 +285,13 @@ void Sparsity::choose_row(const SiteInput& input, uint32_t t, uint32_t* scores) 
   if (core_ != nullptr) {
     for (uint32_t w = 0; w < k / 32; ++w) kept += static_cast<uint32_t>(std::popcount(mask[w]));
   } else {
-    score(input, t, scores);
+    score(kernels.channels, input, t, scores);
     const float threshold = options_.thresholds.empty() ? 0.0f : options_.thresholds[at];
-    kept =
-        ffn::select_channels({scores, k}, {options_.selection, options_.keeps[at], threshold}, mask, scores + max_k_);
+    kept = ffn::select_channels(kernels.channels, {scores, k}, {options_.selection, options_.keeps[at], threshold},
+                                mask, scores + max_k_);
   }
-  input.x->keep(t, mask, sums_ + uint64_t{t} * (k / 32));
   const SiteCost& cost = this->cost(input.layer, input.site, input.part);
+  input.x->keep(kernels, t, {mask, sums_ + uint64_t{t} * (k / 32), cost.takes_floats});
   RowTally& tally = tallies_[t];
   tally.kept += static_cast<double>(kept) / k * static_cast<double>(cost.weights);
   tally.weights += static_cast<double>(cost.weights);
@@ -312,36 +314,29 @@ quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::Kern
   const auto started = std::chrono::steady_clock::now();
   const auto n = static_cast<uint32_t>(rows_.size());
   if (n == 1) {
-    choose_row(input, rows_.front(), scores_);
+    choose_row(kernels, input, rows_.front(), scores_);
   } else {
     team.parallel_for((n + kRowsPerChunk - 1) / kRowsPerChunk, [&](uint32_t chunk, int member) {
       const uint32_t end = std::min(n, (chunk + 1) * kRowsPerChunk);
       for (uint32_t i = chunk * kRowsPerChunk; i < end; ++i) {
-        choose_row(input, rows_[i], scores_ + static_cast<uint64_t>(member) * 2 * max_k_);
+        choose_row(kernels, input, rows_[i], scores_ + static_cast<uint64_t>(member) * 2 * max_k_);
       }
     });
   }
-  quant::ChannelList* const found = list(input);
+  quant::ChannelList* const found = list(kernels, input);
   totals_.select_ns += static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - started).count());
   return found;
 }
 
-quant::ChannelList* Sparsity::list(const SiteInput& input) {
+quant::ChannelList* Sparsity::list(const kernels::KernelTable& kernels, const SiteInput& input) {
   const SiteCost& cost = this->cost(input.layer, input.site, input.part);
   const bool all_sparse = rows_.size() == step_->rows && step_->rows <= kernels::kColumnTokens;
   uint64_t read = cost.dense_bytes;
   quant::ChannelList* found = nullptr;
   if (all_sparse && cost.has_columns) {
-    const uint32_t words = cost.k / 32;
-    uint32_t listed = 0;
-    for (uint32_t w = 0; w < words; ++w) {
-      uint32_t any = 0;
-      for (uint32_t t = 0; t < step_->rows; ++t) any |= masks_[t * words + w];
-      listed += static_cast<uint32_t>(std::popcount(any));
-    }
+    const uint32_t listed = channels_.build(kernels, *input.x, masks_, sums_);
     if (listed <= kMostListed * cost.k) {
-      channels_.build(*input.x, masks_, sums_);
       found = &channels_;
       read = listed * cost.channel_bytes + cost.fixed_bytes;
     }

@@ -110,7 +110,8 @@ class Sparsity {
     uint64_t fixed_bytes = 0;    ///< read whatever the channels
     uint64_t dense_bytes = 0;    ///< without a list
     uint32_t k = 0;
-    bool has_columns = false;  ///< every matrix has
+    bool has_columns = false;   ///< every matrix has
+    bool takes_floats = false;  ///< any matrix does
 
     static SiteCost of(const quant::Matrix& matrix);
   };
@@ -127,10 +128,10 @@ class Sparsity {
   uint32_t n_parts(Site site) const;
   const SiteCost& cost(uint32_t layer, Site site, uint32_t part) const;
   const float* norms(uint32_t layer, Site site, uint32_t part) const;
-  void score(const SiteInput& input, uint32_t t, uint32_t* scores) const;
+  void score(const kernels::ChannelKernels& kernels, const SiteInput& input, uint32_t t, uint32_t* scores) const;
   void leave_core(const SiteInput& input, uint32_t t);
-  void choose_row(const SiteInput& input, uint32_t t, uint32_t* scores);
-  quant::ChannelList* list(const SiteInput& input);
+  void choose_row(const kernels::KernelTable& kernels, const SiteInput& input, uint32_t t, uint32_t* scores);
+  quant::ChannelList* list(const kernels::KernelTable& kernels, const SiteInput& input);
 
   SparsityOptions options_;
   const model::Model& model_;

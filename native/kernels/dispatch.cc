@@ -17,6 +17,7 @@ KernelTable make_scalar_table() {
   table.isa = base::Isa::kScalar;
   scalar::fill_matmul(table);
   scalar::fill_columns(table);
+  scalar::fill_channels(table);
   scalar::fill_lut(table);
   scalar::fill_lut_products(table);
   scalar::fill_elementwise(table);
@@ -39,6 +40,7 @@ KernelTable make_avx2_table() {
   scalar::fill_lookup_scan(table);
   avx2::fill_matmul(table);
   avx2::fill_columns(table);
+  avx2::fill_channels(table);
   avx2::fill_lut_exact(table);
   avx2::fill_lut_int8(table);
   avx2::fill_lut_products(table);
@@ -61,6 +63,7 @@ KernelTable make_avx512_table() {
   table.isa = base::Isa::kAvx512;
   avx512::fill_matmul(table);
   avx512::fill_columns(table);
+  avx512::fill_channels(table);
   avx512::fill_lut_exact(table);
   avx512::fill_lut_int8(table);
   if (base::has_avx512_vbmi()) avx512::fill_lut_products(table);

@@ -12,6 +12,7 @@
 
 #include "base/cpu.h"
 #include "base/tensor_type.h"
+#include "kernels/channel_kernels.h"
 #include "kernels/column_kernels.h"
 #include "kernels/lookup_kernels.h"
 #include "kernels/lut_kernels.h"
@@ -146,6 +147,7 @@ struct KernelTable {
 
   LookupKernels lookup;
   LutKernels lut;
+  ChannelKernels channels;
 };
 
 /// The table of a path, or nullptr when this build or this CPU does not have it.

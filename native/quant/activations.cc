@@ -107,25 +107,18 @@ void Activations::copy_from(const Activations& other) {
   quantized_ = other.quantized_;
 }
 
-void Activations::keep(uint32_t t, const uint32_t* mask, int32_t* sums) {
-  const uint64_t blocks = k_ / kernels::kBlock, first = t * blocks;
-  float* const floats = row(t);
-  for (uint64_t b = 0; b < blocks; ++b) {
-    int8_t* const high = planes_ + (first + b) * 64;
-    int8_t* const low = high + 32;
-    int32_t halves[2] = {};
-    for (uint32_t i = 0; i < kernels::kBlock; ++i) {
-      const auto kept = static_cast<int8_t>(mask[b] >> i & 1);
-      high[i] = static_cast<int8_t>(high[i] * kept);
-      low[i] = static_cast<int8_t>(low[i] * kept);
-      halves[i / 16] += 256 * high[i] + low[i];
-      if (kept == 0) floats[b * 32 + i] = 0;
-    }
-    sums[b] = halves[0] + halves[1];
-    const float d = d_[first + b];
-    s_[first + b] = static_cast<float>(sums[b]) * d;
-    for (int h = 0; h < 2; ++h) s16_[2 * (first + b) + h] = static_cast<float>(halves[h]) * d;
-  }
+void Activations::keep(const kernels::KernelTable& kernels, uint32_t t, const Mask& mask) {
+  const uint64_t first = static_cast<uint64_t>(t) * (k_ / kernels::kBlock);
+  kernels.channels.keep({
+      .k = k_,
+      .mask = mask.words,
+      .d = d_ + first,
+      .planes = planes_ + 64 * first,
+      .s = s_ + first,
+      .s16 = s16_ + 2 * first,
+      .sums = mask.sums,
+      .floats = mask.floats ? row(t) : nullptr,
+  });
 }
 
 void Activations::build_tables(const kernels::KernelTable& kernels, LutSets sets, uint32_t t, uint32_t begin,

@@ -27,6 +27,13 @@ class Activations {
     int32_t* biases;
   };
 
+  /// Channels of a row to keep.
+  struct Mask {
+    const uint32_t* words;  ///< [k/32]
+    int32_t* sums;          ///< [k/32] gets Σ c of what is kept
+    bool floats;            ///< the row's floats too: weights that take floats follow
+  };
+
   Activations() = default;
   /// Bytes that `max_rows` rows of up to `max_k` floats take. Tables: 12.5 bytes an element of the few rows that
   /// exact ones are built for, 4.5 of all rows for 8-bit ones; 48.5 and 16.5 where tables are of products.
@@ -46,9 +53,9 @@ class Activations {
   void mark_quantized() { quantized_ = can_quantize(); }
   /// Becomes a copy of other's rows, floats and codes; this has room for as many.
   void copy_from(const Activations& other);
-  /// Makes row t, which is quantised, one whose channels outside of `mask` [k/32] are zero: their codes, what is summed
-  /// of them, and the floats. The scales stay. `sums` [k/32] gets Σ c of what is kept. Before any table is built.
-  void keep(uint32_t t, const uint32_t* mask, int32_t* sums);
+  /// Makes row t, which is quantised, one whose channels outside of a mask are zero: their codes, what is summed of
+  /// them, and the floats where they are asked for. The scales stay. Before any table is built.
+  void keep(const kernels::KernelTable& kernels, uint32_t t, const Mask& mask);
   /// Quantises every row and builds its tables of `sets`, in parallel, as far as that is not done already.
   void quantize_all(base::ThreadTeam& team, const kernels::KernelTable& kernels, kernels::LutSets sets = 0);
 

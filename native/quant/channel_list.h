@@ -19,8 +19,8 @@ class ChannelList {
 
   /// Lists the channels that `masks` name, [x.n()][k/32] words, bit i of word w for channel 32 w + i. The rows have
   /// been kept to their masks (Activations::keep), which gave `sums` [x.n()][k/32]. A block whose scale is not finite
-  /// is listed even when its words are empty.
-  void build(const Activations& x, const uint32_t* masks, const int32_t* sums);
+  /// is listed even when its words are empty. Returns how many are listed.
+  uint32_t build(const kernels::KernelTable& kernels, const Activations& x, const uint32_t* masks, const int32_t* sums);
 
   const Activations& x() const { return *x_; }
   const int32_t* sums() const { return sums_; }
@@ -35,11 +35,10 @@ class ChannelList {
     bool made = false;
   };
 
-  void make(uint32_t granule, Quads& quads) const;
-
   Quads quads_[2];  ///< of granules of 32 and 16 channels
   uint32_t* union_ = nullptr;
   uint64_t stride_ = 0;
+  const kernels::ChannelKernels* kernels_ = nullptr;
   const Activations* x_ = nullptr;
   const int32_t* sums_ = nullptr;
 };

@@ -149,7 +149,7 @@ t.test("ISA code shares nothing with baseline code", (t) => {
   const complaints: string[] = [];
   // The headers of kernels/lut have internal linkage. scalar/select.h declares ordinary functions and defines none.
   const allowed =
-    /^(kernels\/(avx2|avx512|neon)\/|kernels\/scalar\/select\.h$|kernels\/(kernels|panel_layout|column_layout|column_kernels|screen_args|lookup_args|lookup_kernels|lookup_scale|lookup_row|lut_kernels|fetch)\.h$|kernels\/lut\/\w+\.h$|base\/(cpu|tensor_type)\.h$|c\w+$|immintrin\.h$|arm_neon\.h$)/;
+    /^(kernels\/(avx2|avx512|neon)\/|kernels\/scalar\/select\.h$|kernels\/(kernels|panel_layout|column_layout|column_kernels|channel_kernels|screen_args|lookup_args|lookup_kernels|lookup_scale|lookup_row|lut_kernels|fetch)\.h$|kernels\/lut\/\w+\.h$|base\/(cpu|tensor_type)\.h$|c\w+$|immintrin\.h$|arm_neon\.h$)/;
   for (const file of listFiles("native/kernels", /^(avx2|avx512|neon)\/.*\.(cc|h)$/)) {
     const text = readFileSync(join(root, "native/kernels", file), "utf8");
     for (const [, target] of text.matchAll(includePattern))

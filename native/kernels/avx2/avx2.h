@@ -8,6 +8,7 @@ namespace lutra::kernels::avx2 {
 
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[]
 void fill_columns(KernelTable& table) noexcept;        // columns[]
+void fill_channels(KernelTable& table) noexcept;       // channels
 void fill_lut_exact(KernelTable& table) noexcept;      // lut: exact tables
 void fill_lut_int8(KernelTable& table) noexcept;       // lut: 8-bit tables
 void fill_lut_products(KernelTable& table) noexcept;   // lut: products with codebooks

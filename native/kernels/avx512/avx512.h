@@ -9,6 +9,7 @@ namespace lutra::kernels::avx512 {
 
 void fill_matmul(KernelTable& table) noexcept;     // table.matmul[] of the quantised types
 void fill_columns(KernelTable& table) noexcept;    // columns[]
+void fill_channels(KernelTable& table) noexcept;   // channels but its lists
 void fill_lut_exact(KernelTable& table) noexcept;  // lut: exact tables
 void fill_lut_int8(KernelTable& table) noexcept;   // lut: 8-bit tables
 void fill_lut_products(

@@ -7,6 +7,7 @@ namespace lutra::kernels::scalar {
 
 void fill_matmul(KernelTable& table) noexcept;         // table.matmul[]
 void fill_columns(KernelTable& table) noexcept;        // columns[]
+void fill_channels(KernelTable& table) noexcept;       // channels
 void fill_elementwise(KernelTable& table) noexcept;    // quantize_planes, rms_norm, add, scale, rope_*
 void fill_activation(KernelTable& table) noexcept;     // silu_mul, gelu_mul
 void fill_attention(KernelTable& table) noexcept;      // store_*_f16, attention_tile_f16, attention_merge
