@@ -25,8 +25,8 @@ namespace lutra::kernels {
 constexpr uint32_t kStripRows = 64;
 /// Channels whose codes a kernel takes together.
 constexpr uint32_t kChannelQuad = 4;
-/// Strips of a group at most: a kernel keeps a partial sum for each of their rows (8 KB and a token).
-constexpr uint32_t kMaxGroupStrips = 32;
+/// Strips of a group at most: a kernel keeps a partial sum for each of their rows (16 KB a token).
+constexpr uint32_t kMaxGroupStrips = 64;
 
 /// The row, within a half of 32, of byte j of a half.
 constexpr uint32_t column_row(uint32_t j) { return 8 * (j % 16 / 4) + 4 * (j / 16) + j % 4; }

@@ -15,32 +15,25 @@
 #include <cstring>
 
 #include "kernels/avx2/column_codes.h"
+#include "kernels/avx2/column_units.h"
 #include "kernels/column_kernels.h"
-#include "kernels/fetch.h"
 #include "kernels/kernels.h"
 
 namespace lutra::kernels::avx2 {
 namespace {
 
-/// Units from the one that is multiplied to the one that is asked for. Q4_0 from memory, one thread, groups of 8
-/// strips, time against the panels' with 1, 2 and 4 (a busy machine): 2048 × 8192 all channels 1.59, 1.31, 1.33, a
-/// fifth of them 0.96, 0.98, 1.06; 576 × 1536 1.82, 1.49, 1.57 and 1.29, 1.07, 1.20. Without asking 3.8 and 2.1. Into
-/// the first cache 4.2 at 2. With groups of 32 strips 1, 2, 3 and 5 are alike.
-constexpr uint32_t kColumnsAhead = 2;
-
 template <typename Path, const ColumnShape& kShape, int kN>
-class ColumnSweep {
+class ColumnSweep : ColumnUnits<kShape> {
  public:
-  LUTRA_INLINE explicit ColumnSweep(const ColumnsArgs& args)
-      : args_(args), units_(args.k / 32), rows_(kStripRows * args.strips), width_(args.strip_end - args.strip_begin) {
+  LUTRA_INLINE explicit ColumnSweep(const ColumnsArgs& args) : Units(args) {
     for (int t = 0; t < kN; ++t) std::memset(acc_[t], 0, sizeof(float) * kStripRows * width_);
   }
 
   LUTRA_INLINE void run() {
-    for (uint32_t unit = 0; unit < kColumnsAhead && unit < units_; ++unit) list(unit);
+    for (uint32_t unit = 0; unit < kColumnsAhead && unit < units_; ++unit) this->list(unit);
     for (uint32_t unit = 0; unit < units_; ++unit) {
       const bool has_later = unit + kColumnsAhead < units_;
-      if (has_later) list(unit + kColumnsAhead);
+      if (has_later) this->list(unit + kColumnsAhead);
       const uint32_t n = first_quad(unit + 1) - first_quad(unit);
       if constexpr (kN == 1 && !kNarrow) {
         switch (n) {
@@ -56,8 +49,8 @@ class ColumnSweep {
         }
       } else {
         for (uint32_t i = 0; i < width_; ++i) {
-          if (has_later) fetch(unit + kColumnsAhead, i);
-          if (n != 0) add_tokens<0>(place(unit, args_.strip_begin + i), unit);
+          if (has_later) this->fetch(unit + kColumnsAhead, i);
+          if (n != 0) add_tokens<0>(place(unit, i), unit);
         }
       }
     }
@@ -68,76 +61,17 @@ class ColumnSweep {
   }
 
  private:
-  static constexpr bool kNarrow = kShape.scale_halves == 2;
-  static constexpr uint32_t kGranules = kNarrow ? 2 : 1;
-  static constexpr uint32_t kUnits = kShape.elements / 32;
-  static constexpr uint32_t kListed = 2 * kColumnsAhead;
+  using Units = ColumnUnits<kShape>;
+  using Units::args_, Units::units_, Units::rows_, Units::width_, Units::listed_;
+  using Units::first_quad, Units::kGranules, Units::kListed, Units::kNarrow;
 
-  struct Listed {
-    uint32_t offsets[32];  ///< from a strip's first run
-    uint32_t n;
-  };
-
-  /// Where a strip's parts of a super-block and one of its units stand.
-  struct Place {
-    const uint8_t *d, *m, *runs, *scales, *mins;
+  /// A strip's parts, and its rows' partial sums.
+  struct Place : Units::Place {
     float* acc;
   };
 
-  LUTRA_INLINE uint32_t first_quad(uint32_t unit) const {
-    return unit == 0 ? 0 : args_.channels.ends[unit * kGranules - 1];
-  }
-  LUTRA_INLINE const uint8_t* super_block(uint32_t unit) const {
-    return args_.group + uint64_t{unit / kUnits} * kShape.block_bytes() * args_.strips;
-  }
-  LUTRA_INLINE const uint8_t* first_run(uint32_t unit) const {
-    return super_block(unit) + kShape.row_bytes() * rows_ +
-           uint64_t{unit % kUnits} * kShape.unit_bytes() * args_.strips;
-  }
-  LUTRA_INLINE Place place(uint32_t unit, uint32_t strip) {
-    const uint64_t row = uint64_t{kStripRows} * strip;
-    Place at;
-    at.d = super_block(unit) + 2 * row;
-    at.m = at.d + 2 * rows_;
-    at.runs = first_run(unit) + strip * kShape.run_bytes;
-    at.scales = first_run(unit) + 32 * kShape.run_bytes * args_.strips + row;
-    at.mins = at.scales + kShape.scale_halves * rows_;
-    at.acc = acc_[0] + kStripRows * (strip - args_.strip_begin);
-    return at;
-  }
-
-  /// Notes a unit's channels for when it is asked for and when it is multiplied.
-  LUTRA_INLINE void list(uint32_t unit) {
-    Listed& listed = listed_[unit % kListed];
-    const uint32_t begin = 4 * first_quad(unit), end = 4 * first_quad(unit + 1);
-    const uint32_t stretch = kShape.run_bytes * args_.strips;
-    for (uint32_t i = begin; i < end; ++i) listed.offsets[i - begin] = args_.channels.channels[i] * stretch;
-    listed.n = end - begin;
-  }
-
-  /// Asks for what strip i of a later unit needs and, of the runs, an i-th part of their lines: spread, as only so much
-  /// can be under way.
-  LUTRA_INLINE void fetch(uint32_t unit, uint32_t i) {
-    const Listed& listed = listed_[unit % kListed];
-    if (listed.n == 0) return;
-    const Place at = place(unit, args_.strip_begin + i);
-    if (unit % kUnits == 0) {
-      fetch_rows<2>(at.d);
-      if constexpr (kShape.has_min) fetch_rows<2>(at.m);
-    }
-    if constexpr (kShape.scale_halves > 0) fetch_rows<1>(at.scales);
-    if constexpr (kShape.scale_halves > 1) fetch_rows<1>(at.scales + rows_);
-    if constexpr (kShape.has_mins) fetch_rows<1>(at.mins);
-    const uint8_t* runs = first_run(unit) + args_.strip_begin * kShape.run_bytes;
-    const uint32_t end = 64 * ((kShape.run_bytes * (i + 1) + 63) / 64);
-    for (uint32_t line = 64 * ((kShape.run_bytes * i + 63) / 64); line < end; line += 64) {
-      for (uint32_t c = 0; c < listed.n; ++c) fetch_line(runs + listed.offsets[c] + line);
-    }
-  }
-
-  template <int kRowBytes>
-  static LUTRA_INLINE void fetch_rows(const uint8_t* rows) {
-    for (int line = 0; line < kRowBytes; ++line) fetch_line(rows + 64 * line);
+  LUTRA_INLINE Place place(uint32_t unit, uint32_t i) {
+    return {Units::place(unit, args_.strip_begin + i), acc_[0] + kStripRows * i};
   }
 
   /// A unit of kQuads quads: a loop of its own for each number, so that its length is no guess.
@@ -145,11 +79,11 @@ class ColumnSweep {
   LUTRA_INLINE void add_strips(uint32_t unit) {
     const bool has_later = unit + kColumnsAhead < units_;
     for (uint32_t i = 0; i < width_; ++i) {
-      if (has_later) fetch(unit + kColumnsAhead, i);
+      if (has_later) this->fetch(unit + kColumnsAhead, i);
       if constexpr (kQuads != 0) {
         const ColumnQuads quads = {listed_[unit % kListed].offsets, args_.channels.planes + 8ull * first_quad(unit), 0,
                                    kQuads};
-        add_parts<0, 1, 0>(&quads, place(unit, args_.strip_begin + i), unit);
+        add_parts<0, 1, 0>(&quads, place(unit, i), unit);
       }
     }
   }
@@ -260,11 +194,6 @@ class ColumnSweep {
 
   static constexpr uint32_t kAccRows = kMaxGroupStrips * kStripRows;
 
-  const ColumnsArgs& args_;
-  uint32_t units_;
-  uint64_t rows_;   ///< of the group
-  uint32_t width_;  ///< strips to compute
-  Listed listed_[kListed];
   alignas(32) float acc_[kN][kAccRows];
 };
 
