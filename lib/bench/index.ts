@@ -21,6 +21,7 @@ export {
 export { type ConcurrencyRow, concurrencyRow, measureConcurrency } from "./concurrency/rows.js";
 export { findPeer, peerName, PeerProcess, peerVersion } from "./peer.js";
 export { plotRows } from "./plot.js";
+export { faint, ink, line, palette, paper, themed } from "./plot-theme.js";
 export { type BenchProfile, type OperatorShare, profileLutra, summarizeProfile } from "./profile.js";
 export { bytesPerToken, fileReadBytes, lutraReadBytes, type ReadBytes } from "./read-bytes.js";
 export { type BenchRow, benchRow, deviation, median, type RowInput } from "./rows.js";

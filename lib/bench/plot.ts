@@ -1,8 +1,9 @@
 /**
  * Rows as one SVG: a panel for prompts, a panel for generation, a bar for each test and engine with its spread as an error
- * bar. Drawn by echarts on the server side. The plot has its own background and follows the viewer's light or dark theme.
+ * bar. Drawn by echarts on the server side.
  */
 import type { CustomSeriesOption, EChartsOption, GridComponentOption, SeriesOption } from "echarts";
+import { faint, ink, line, palette, paper, themed } from "./plot-theme.js";
 import type { BenchRow } from "./rows.js";
 
 export interface PlotTitle {
@@ -10,14 +11,6 @@ export interface PlotTitle {
   /** Machine, threads and whatever else the numbers depend on. */
   subtitle: string;
 }
-
-/** Light colours and the ones that take their place in a dark theme. */
-const ink = { light: "#1f2328", dark: "#e6edf3" };
-const faint = { light: "#59636f", dark: "#9198a1" };
-const line = { light: "#d1d9e1", dark: "#3d444d" };
-const paper = { light: "#fffffe", dark: "#0d1117" };
-/** Of the engines, in order; legible on both papers. */
-const palette = ["#1b9e83", "#8b98a9", "#d08a2e", "#7a76c2"];
 
 const width = 860;
 const barPixels = 22;
@@ -179,13 +172,4 @@ function seriesOf(panel: Panel, axis: number, engine: string, index: number, eng
 function figure({ tokens_per_second, share_of_ceiling }: BenchRow): string {
   const share = share_of_ceiling === null ? "" : `  ·  ${(share_of_ceiling * 100).toFixed(0)} %`;
   return `${tokens_per_second.toFixed(1)}${share}`;
-}
-
-/** A style sheet that swaps the neutral colours where the viewer prefers a dark theme. */
-function themed(svg: string): string {
-  const swaps = [ink, faint, line, paper].flatMap(({ light, dark }) =>
-    ["fill", "stroke"].map((name) => `[${name}="${light}"]{${name}:${dark}}`),
-  );
-  const style = `<style>@media (prefers-color-scheme:dark){${swaps.join("")}}</style>`;
-  return `${svg.replace(/^<svg[^>]*>/, (tag) => `${tag}\n${style}`)}\n`;
 }
