@@ -183,7 +183,7 @@ t.test("nothing stays in memory", async (t) => {
 
 t.test("the command line", async (t) => {
   const sparse = ["--ffn-sparsity", "dip:0.5,keepHidden=0.4", "--json"];
-  const run = await runCli(["generate", "-m", path, "-n", "6", "--temp", "0", "--ignore-eos", ...sparse, "some words"]);
+  const run = await runCli(["generate", "-m", path, "-n", "6", "--temp", "0", ...sparse, "some words"]);
   t.equal(run.code, 0, run.stderr);
   const result = JSON.parse(run.stdout) as { timings: { approximations: string[] } };
   t.match(result, { sparsity: { kept: Number, bytes_per_token: Number, dense_tokens: 1, guarded: 0 } });
@@ -192,7 +192,7 @@ t.test("the command line", async (t) => {
   t.equal(scored.code, 0, scored.stderr);
   const stats = { kept: Number, bytes_per_token: Number };
   t.match(JSON.parse(scored.stdout), { sparsity: stats, buckets: [{ sparsity: stats }] });
-  const bench = await runCli(["bench", "-m", path, "-p", "8", "-n", "8", "-b", "2", "-r", "1", ...sparse]);
+  const bench = await runCli(["bench", "-m", path, "-p", "8", "-n", "128", "-b", "2", "-r", "1", ...sparse]);
   t.equal(bench.code, 0, bench.stderr);
   const [pp, tg] = JSON.parse(bench.stdout) as Record<string, unknown>[];
   t.notOk("ffn_sparsity" in pp!);
