@@ -34,7 +34,9 @@ function image(): SparsityImage {
   };
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: what a file holds is what is tested
 type File = Record<string, any>;
+
 async function written(folder: string): Promise<{ path: string; file: File }> {
   const path = join(folder, "deeper", "tiny.json");
   await writeSparsity(path, image());
@@ -146,7 +148,7 @@ t.test("planning asks: thresholds between knots, shares between rows", (t) => {
   near(found.quantiles(0, "ffnIn", 0.5 + 1 / 256), 3 * 3.225);
   near(found.quantiles(0, "ffnIn", 1), 3 * 6.4);
   const keeps = found.keeps(0.85);
-  [1, 1, 0.925, 0.7, 1, 1, 0.85, 0.85].forEach((keep, at) => near(keeps?.[at], keep));
+  for (const [at, keep] of [1, 1, 0.925, 0.7, 1, 1, 0.85, 0.85].entries()) near(keeps?.[at], keep);
   t.same([...(found.keeps(1) ?? [])], Array(8).fill(1));
   near(found.keeps(0.8)?.[3], 0.7);
   t.equal(found.keeps(0.7), undefined, "nobody tried to leave out so much");
