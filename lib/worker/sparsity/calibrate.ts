@@ -6,7 +6,8 @@ import { limits, pagePositions } from "../../limits.js";
 import type { CalibrationSubject } from "../attention/calibrate.js";
 import { header } from "../control.js";
 import type { SparsityReport, SparsityTrial } from "../protocol.js";
-import { maskedSites, planSparsity, sparsitySites } from "./plan.js";
+import { maskedSites, planSparsity } from "./plan.js";
+import { sparsitySites } from "./sites.js";
 
 /**
  * Share of a layer's masked weights that a step of the allocation leaves out: TEAL's. With attention, whose smallest matrices

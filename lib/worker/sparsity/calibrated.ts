@@ -1,7 +1,7 @@
 /** A calibration that was read, as planSparsity() asks it. */
 import { createError } from "../../errors.js";
 import type { SparsityTables } from "../protocol.js";
-import { type SparsityCalibration, sparsitySites } from "./plan.js";
+import { type SparsityCalibration, sparsitySites } from "./sites.js";
 
 const sites = sparsitySites.length;
 const knots = 65;
