@@ -199,7 +199,9 @@ for (const architecture of ["llama", "gemma3"] as const) {
       });
       t.match(loaded.info.ffnSparsity, { allocation: "calibrated", calibration: once });
       const { sparsity } = await loaded.perplexity(ids, { against: "exact" }).then(({ against }) => against!);
-      t.ok(Math.abs(sparsity!.kept - 0.7) < 0.02, `${type}: ${sparsity!.kept}`);
+      // Sites that the allocation leaves whole are not counted in what is said of a row.
+      const least = attention === true ? 0.6 : 0.68;
+      t.ok(sparsity!.kept > least && sparsity!.kept < 0.72, `${type}: ${sparsity!.kept}`);
     }
     t.same(binding.counters(), before, "nothing stays in memory");
   });
