@@ -318,8 +318,8 @@ quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::Kern
   input.x->quantize_all(team, kernels);
   if (survey_ != nullptr) {
     for (const uint32_t row : rows_) {
-      score(input, row, scores_);
-      survey_->add(input.site, {scores_, input.x->k()}, scores_ + max_k_);
+      score(kernels.channels, input, row, scores_);
+      survey_->add(kernels.channels, input.site, {scores_, input.x->k()}, scores_ + max_k_);
     }
   }
   const auto started = std::chrono::steady_clock::now();

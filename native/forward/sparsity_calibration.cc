@@ -20,7 +20,8 @@ double float_of(uint32_t bits) { return static_cast<double>(std::bit_cast<float>
 
 }  // namespace
 
-void ScoreSurvey::add(Site site, std::span<const uint32_t> scores, uint32_t* scratch) {
+void ScoreSurvey::add(const kernels::ChannelKernels& kernels, Site site, std::span<const uint32_t> scores,
+                      uint32_t* scratch) {
   Gathered& to = sites_[static_cast<size_t>(site)];
   if (to.bins.empty()) {
     to.bins.resize(kBins);
@@ -33,7 +34,8 @@ void ScoreSurvey::add(Site site, std::span<const uint32_t> scores, uint32_t* scr
     to.most = std::max(to.most, score);
   }
   is_finite_ = is_finite_ && to.most < kInfinity;
-  ffn::select_channels(scores, {.selection = ffn::Selection::kTopK, .keep = kBestShare}, to.mask.data(), scratch);
+  const ffn::Choice half{.selection = ffn::Selection::kTopK, .keep = kBestShare};
+  ffn::select_channels(kernels, scores, half, to.mask.data(), scratch);
   for (size_t i = 0; i < scores.size(); ++i) to.best[i] += to.mask[i / 32] >> i % 32 & 1;
   ++to.tokens;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "forward/sparsity_options.h"
+#include "kernels/kernels.h"
 
 namespace lutra::forward {
 
@@ -42,7 +43,7 @@ struct LayerCalibration {
 class ScoreSurvey {
  public:
   /// Scores [k] of one token (k % 32 == 0), as bits of floats without a sign. `scratch`: k words.
-  void add(Site site, std::span<const uint32_t> scores, uint32_t* scratch);
+  void add(const kernels::ChannelKernels& kernels, Site site, std::span<const uint32_t> scores, uint32_t* scratch);
   /// False where some score was not finite.
   bool is_finite() const { return is_finite_; }
   SiteScores result(Site site) const;
