@@ -1,5 +1,12 @@
 /** The public interface of Lutra. */
-export { calibrate, type GenerateResultStream, loadModel, type Model, type Session } from "./engine/index.js";
+export {
+  calibrate,
+  calibrateSparsity,
+  type GenerateResultStream,
+  loadModel,
+  type Model,
+  type Session,
+} from "./engine/index.js";
 export {
   type QuantizedTensor,
   type QuantizeOptions,
@@ -33,6 +40,8 @@ export type {
   AttentionStats,
   CalibrateOptions,
   CalibrateResult,
+  CalibrateSparsityOptions,
+  CalibrateSparsityResult,
   ChatMessage,
   ChatOptions,
   EmbedInput,

@@ -41,6 +41,10 @@ export const limits = {
   /** Tokens of a text that codebooks are made from, at least; and of the built-in one. */
   leastCalibrationTokens: 512,
   builtinCalibrationTokens: 3072,
+  /** Tokens of a text that activation sparsity is calibrated with: at least, by default, at most. */
+  leastSparsityTokens: 128,
+  defaultSparsityTokens: 1024,
+  maxSparsityTokens: 65_536,
   /** Texts of one embed() call. */
   maxEmbedTexts: 65_536,
   /** Candidates native code returns for a row. */

@@ -212,6 +212,32 @@ export interface CalibrateResult {
   ms: number;
 }
 
+export interface CalibrateSparsityOptions {
+  /** As models will be loaded with it, as far as it says what ranks channels and where they are skipped. */
+  ffnSparsity: Pick<FfnSparsityOptions, "attention" | "norms"> & {
+    type: Exclude<FfnSparsityOptions["type"], "coreinfer" | "random">;
+  };
+  /** At least 128 tokens, best of the kind that the model will read. Default: a text that is built in. */
+  text?: string;
+  /** Of the text, from its beginning; time grows with it. Default: 1024. */
+  maxTokens?: number;
+  /** Where the calibration is written. Default: a name of model file and method, in the cache folder. */
+  file?: string;
+  threads?: number;
+  isa?: "auto" | Isa;
+  onLoadProgress?: LoadOptions["onLoadProgress"];
+  onPullProgress?: LoadOptions["onPullProgress"];
+  offline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface CalibrateSparsityResult {
+  file: string;
+  /** Of the text that were used. */
+  tokens: number;
+  ms: number;
+}
+
 /** How a model attends; numbers as they are in use. */
 export type AttentionInfo = { type: "exact" } | (Required<Omit<NomadOptions, "codebooks">> & { codebooks: string });
 

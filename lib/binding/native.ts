@@ -52,6 +52,15 @@ export interface NativeSparsityTotals {
   denseBytes: number; // what the same products read dense
 }
 
+/** What a text says of one layer. */
+export interface NativeSparsityLayer {
+  sites: {
+    quantiles: Float32Array; // [65] ascending: scores that 0, 1/64, … 1 of all stay below; empty: not masked
+    frequencies: Uint8Array; // [channels] tokens that have it among their best half, in 255ths; empty: not masked
+  }[];
+  allocation: Float32Array; // rows of 5, ascending: share of the masked weights that is left out, shares kept at the sites
+}
+
 export interface NativeTraining {
   dSub: 1 | 2 | 4; // dimensions of a sub-vector
   outliers: number; // dimensions of a head that are kept in 8 bits, even
@@ -263,6 +272,17 @@ export interface NativeBinding {
   engineProfile(handle: number, reset: boolean): { op: string; calls: number; ns: number }[];
   /** What sparse rows cost and saved since the last reset. Not during a step. */
   engineSparsity(handle: number, reset: boolean): NativeSparsityTotals;
+  /**
+   * What a text says of the sites that an engine masks (its `selection` is "topk"): windows of `window` tokens, each from position
+   * 0 in pages of its own. `step`: share of a layer's masked weights that a step of the allocation leaves out, in [0.005, 0.5].
+   * ABORTED when aborts[abort] was seen. INVALID_OPTION, INVALID_TOKEN, E_NONFINITE.
+   */
+  engineCalibrateSparsity(
+    handle: number,
+    pages: Int32Array,
+    tokens: Int32Array,
+    options: { window: number; step: number; aborts: Int32Array; abort: number },
+  ): NativeSparsityLayer[];
   /** Full logits (before biases) of wanted row `w` of the last step, into out [vocabSize]. */
   engineLogits(handle: number, w: number, out: Float32Array): void;
   /**

@@ -109,7 +109,7 @@ export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
 }
 
 /** `nomad:pure,tail=true`, `wina:0.6`: a value for `bare`, and any other option of the library by its name. */
-function techniqueOption(given: string | undefined, bare: string): unknown {
+export function techniqueOption(given: string | undefined, bare: string): unknown {
   const [type, parts] = [given?.split(":", 1)[0], given?.slice(given.indexOf(":") + 1).split(",")];
   if (given === undefined || type === given) return given;
   const options = (parts ?? []).map((part) => {

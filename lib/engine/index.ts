@@ -7,5 +7,6 @@ export { checkFlag, checkFunction, checkInteger, checkSignal } from "./load-opti
 export { loadModel } from "./load-model.js";
 export { Model } from "./model.js";
 export { Session } from "./session.js";
+export { calibrateSparsity } from "./sparsity/calibrate.js";
 export { nameSparsity } from "./sparsity/report.js";
 export { tilesOf } from "../worker/index.js";

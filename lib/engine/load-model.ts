@@ -7,6 +7,7 @@ import { findCodebooks, settleAttention } from "./attention/codebooks.js";
 import { resolveLoadOptions } from "./load-options.js";
 import { recallForms, rememberForms } from "./matmul/measured-forms.js";
 import { Model } from "./model.js";
+import { readCalibration } from "./sparsity/calibrate.js";
 import { Replicas } from "./replicas.js";
 
 /**
@@ -30,10 +31,11 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
     speculation?.draftModel && (await resolveModel(speculation.draftModel, { offline, onPullProgress, signal }));
   const fileStamp = await stampFile(path);
   const setup = asked && (await findCodebooks({ path, stamp: fileStamp }, asked));
+  const ffnSparsity = engine.ffnSparsity && (await readCalibration(engine.ffnSparsity, { path, stamp: fileStamp }));
   checkAborted();
   const plan = speculation && { ...speculation, draftPath };
   const matmul = await recallForms(engine.matmul, engine);
-  const task = { ...engine, matmul, attention: setup?.plan, speculation: plan, path };
+  const task = { ...engine, matmul, attention: setup?.plan, ffnSparsity, speculation: plan, path };
   const engines = await Replicas.start({ task, onLoadProgress, signal });
   const attention = await settleAttention(setup, engines.loaded.attention);
   await rememberForms(matmul, engines.loaded.matmul, engine);

@@ -10,7 +10,7 @@ import { limits, pagePositions } from "../limits.js";
 import type { MatmulInfo } from "../types.js";
 import { createStepArrays } from "../scheduler/index.js";
 import { header } from "./control.js";
-import type { PlainError, PromptInput, ResolvedSparsity } from "./protocol.js";
+import type { PlainError, PromptInput, SparsityPlan } from "./protocol.js";
 import { planSparsity } from "./sparsity/plan.js";
 import { tablesOf } from "./matmul-forms.js";
 import { cutPrompt } from "./scoring.js";
@@ -25,7 +25,7 @@ export interface ComparisonTask {
   /** Undefined: exact. */
   attention: NativeAttention | undefined;
   /** Undefined: whole weights. */
-  ffnSparsity: ResolvedSparsity | undefined;
+  ffnSparsity: SparsityPlan | undefined;
   prompt: PromptInput;
   /** Of a window. */
   contextSize: number;

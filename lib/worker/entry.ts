@@ -12,6 +12,7 @@ import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import { tilesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
 import type { EngineHandles, EngineTask, LoadedEngine, LoadReply } from "./protocol.js";
+import { calibrateSparsity } from "./sparsity/calibrate.js";
 import { missingColumns } from "./sparsity/columns.js";
 import { columnsOf, planSparsity } from "./sparsity/plan.js";
 
@@ -86,8 +87,10 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     maxSequences,
     Math.min(maxWantedRows, Math.floor(wantedLogitBytes / (4 * info.vocabSize))),
   );
+  const subject = { binding, model, tokenizer, info, threads, isa, control };
+  const sparsityReport = task.sparsityTrial && calibrateSparsity(subject, task.sparsityTrial);
   const { engine, attention } = createEngine(
-    { binding, model, tokenizer, info, threads, isa, control },
+    subject,
     {
       ...{ threads, maxRows, maxWanted, pages, isa, kvType: kvCacheType, tables: tablesOf(matmul) },
       ...(ffnSparsity && { sparsity: planSparsity(ffnSparsity, info.nLayers) }),
@@ -151,6 +154,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     pageBytes,
     matmul,
     attention,
+    sparsityReport,
     missingColumns: columns.length === 0 ? [] : missingColumns(binding.modelTensors(model), columns),
     loadMs: performance.now() - started,
   };

@@ -7,4 +7,5 @@ export { chooseForm, nameKind, settleMatmul, tilesOf } from "./matmul-forms.js";
 export type * from "./protocol.js";
 export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
 export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";
+export { masksOf } from "./sparsity/calibrate.js";
 export { SparsityTally } from "./sparsity/tally.js";

@@ -24,6 +24,36 @@ import type {
 /** The load option `ffnSparsity`, checked, with its defaults. */
 export type ResolvedSparsity = Exclude<FfnSparsityInfo, false>;
 
+/** What is used of a calibration file. */
+export interface SparsityTables {
+  /** [layers * 4 * 65] */
+  quantiles: Float32Array;
+  /** A layer's rows of 5, ascending: share of the masked weights left out, shares kept at the sites. */
+  allocation: Float32Array[];
+}
+
+/** How layers are to skip channels. */
+export interface SparsityPlan extends ResolvedSparsity {
+  /** Of the file `calibration`; undefined: without one. */
+  tables?: SparsityTables | undefined;
+}
+
+/** A calibration that is to be made: of the sites and scores of `method`, whatever it keeps. */
+export interface SparsityTrial {
+  method: ResolvedSparsity;
+  text: string;
+  maxTokens: number;
+}
+
+export interface SparsityReport extends SparsityTables {
+  /** [layers * 4], a byte a channel */
+  frequencies: Uint8Array[];
+  /** Hex digits, of the token ids. */
+  textSha256: string;
+  tokens: number;
+  window: number;
+}
+
 /** The task that piscina runs once per model: load, then serve the port. */
 export interface EngineTask {
   path: string;
@@ -45,7 +75,9 @@ export interface EngineTask {
   /** Undefined: exact. */
   attention: AttentionPlan | undefined;
   /** Undefined: layers read whole weights. */
-  ffnSparsity: ResolvedSparsity | undefined;
+  ffnSparsity: SparsityPlan | undefined;
+  /** Made while loading; undefined: nothing is. */
+  sparsityTrial?: SparsityTrial | undefined;
   /** Undefined: off. */
   speculation: SpeculationPlan | undefined;
   control: Int32Array;
@@ -74,6 +106,8 @@ export interface LoadedEngine {
   matmul: MatmulInfo;
   /** Undefined: nothing but exact attention was asked for. */
   attention: AttentionState | undefined;
+  /** As `sparsityTrial` asked. */
+  sparsityReport: SparsityReport | undefined;
   /** Tensors whose channels are masked, but that are read whole: `ffn_down (F32, 30 layers)`. */
   missingColumns: string[];
   loadMs: number;

@@ -64,6 +64,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   export_tokenizers(env, exports);
   export_models(env, exports);
   export_engines(env, exports);
+  export_calibration(env, exports);
   export_pages(env, exports);
   export_conversions(env, exports);
   exports.Set("counters", Napi::Function::New<guarded<counters>>(env, "counters"));

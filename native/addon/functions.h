@@ -22,6 +22,7 @@ void export_files(Napi::Env env, Napi::Object exports);
 void export_tokenizers(Napi::Env env, Napi::Object exports);
 void export_models(Napi::Env env, Napi::Object exports);
 void export_engines(Napi::Env env, Napi::Object exports);
+void export_calibration(Napi::Env env, Napi::Object exports);
 void export_pages(Napi::Env env, Napi::Object exports);
 void export_conversions(Napi::Env env, Napi::Object exports);
 

@@ -24,6 +24,7 @@
 #include "forward/profile.h"
 #include "forward/slice_tops.h"
 #include "forward/sparsity.h"
+#include "forward/sparsity_calibration.h"
 #include "forward/step.h"
 #include "model/model.h"
 
@@ -84,6 +85,12 @@ class Engine {
   /// Codebooks (attention::Codebooks::bytes) from the keys of positions [0, positions), which `pages` hold in order.
   base::Result<std::vector<uint8_t>> train_codebooks(std::span<const int32_t> pages, uint32_t positions,
                                                      const TrainingOptions& options);
+  /// What a text says of the sites that this engine masks: `tokens` are windows of options.window, each a text of its
+  /// own from position 0 with pages of its own, in order, which then hold its keys and values. Codes: INVALID_OPTION,
+  /// INVALID_TOKEN, E_NONFINITE, ABORTED.
+  base::Result<std::vector<LayerCalibration>> calibrate_sparsity(std::span<const int32_t> pages,
+                                                                 std::span<const int32_t> tokens,
+                                                                 const CalibrationOptions& options);
   int threads() const { return team_.size(); }
   /// For work on a step's answers, by whoever has entered.
   base::ThreadTeam& team() { return team_; }
@@ -96,6 +103,7 @@ class Engine {
   void leave() { busy_.store(false, std::memory_order_release); }
 
  private:
+  friend class CalibrationRun;
   Engine(std::shared_ptr<const model::Model> model, const EngineOptions& options);
   bool allocate();
   void find_spans(const Step& step);

@@ -8,6 +8,7 @@
 
 #include "base/checked_size.h"
 #include "ffn/scores.h"
+#include "forward/sparsity_calibration.h"
 #include "quant/split_matrix.h"
 
 namespace lutra::forward {
@@ -265,6 +266,10 @@ void Sparsity::score(const kernels::ChannelKernels& kernels, const SiteInput& in
   kernels.score(x, norms(input.layer, input.site, input.part), k, scores);
 }
 
+void Sparsity::set_keeps(uint32_t layer, const SiteKeeps& keeps) {
+  std::copy(keeps.begin(), keeps.end(), options_.keeps.begin() + layer * kSites);
+}
+
 // Zeroes what is not of the core of row t's request.
 void Sparsity::leave_core(const SiteInput& input, uint32_t t) {
   const uint32_t words = input.x->k() / 32;
@@ -311,6 +316,12 @@ quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::Kern
     for (const uint32_t row : rows_) leave_core(input, row);
   }
   input.x->quantize_all(team, kernels);
+  if (survey_ != nullptr) {
+    for (const uint32_t row : rows_) {
+      score(kernels.channels, input, row, scores_);
+      survey_->add(kernels.channels, input.site, {scores_, input.x->k()}, scores_ + max_k_);
+    }
+  }
   const auto started = std::chrono::steady_clock::now();
   const auto n = static_cast<uint32_t>(rows_.size());
   if (n == 1) {

@@ -14,35 +14,15 @@
 #include "base/aligned_buffer.h"
 #include "base/status.h"
 #include "base/thread_team.h"
-#include "ffn/select.h"
 #include "forward/core_sparsity.h"
+#include "forward/sparsity_options.h"
 #include "forward/step.h"
 #include "model/model.h"
 #include "quant/channel_list.h"
 
 namespace lutra::forward {
 
-enum class Site : uint8_t { kAttentionIn, kAttentionOut, kFfnIn, kFfnMid };
-constexpr uint32_t kSites = 4;
-/// Products that share an input, at most: q, k, v.
-constexpr uint32_t kMostSharers = 3;
-
-/// What ranks the hidden channels, before down.
-enum class HiddenScore : uint8_t { kMagnitude, kGate, kRandom, kCore };
-
-/// Column norms that weigh magnitudes: those of all matrices that share the input; of k and gate only, as WINA's
-/// released code has it; each matrix its own, and so each its own channels, which shares no work.
-enum class Norms : uint8_t { kNone, kStacked, kPublished, kOwn };
-
-struct SparsityOptions {
-  std::vector<float> keeps;       ///< [n_layers][kSites] share of the channels kept, (0, 1]; 1: the site is not masked
-  std::vector<float> thresholds;  ///< [n_layers][kSites] of scores; empty for kTopK
-  ffn::Selection selection = ffn::Selection::kTopK;
-  Norms norms = Norms::kNone;
-  HiddenScore hidden = HiddenScore::kMagnitude;
-  float core_token_share = 0;  ///< see ffn::CoreOptions, as the next one; for kCore
-  float core_guard = 0;
-};
+class ScoreSurvey;
 
 /// Of steps since the last reset that had sparse rows.
 struct SparsityTotals {
@@ -98,6 +78,17 @@ class Sparsity {
   /// Writes what the step's rows kept.
   void report(const Step& step);
 
+  // For calibration, between steps.
+  /// Whether rows rank channels by scores of their own and keep a share of them.
+  bool ranks_by_score() const { return core_ == nullptr && options_.selection == ffn::Selection::kTopK; }
+  float keep(uint32_t layer, Site site) const { return options_.keeps[layer * kSites + static_cast<uint32_t>(site)]; }
+  /// A layer's shares from now on. Sites that keep everything since create() go on doing so.
+  void set_keeps(uint32_t layer, const SiteKeeps& keeps);
+  /// Weights that read a site's channels.
+  uint64_t weights(uint32_t layer, Site site) const { return cost(layer, site, 0).weights; }
+  /// Tells `survey` (not null) or nobody (null) all scores from now on.
+  void tell_scores(ScoreSurvey* survey) { survey_ = survey; }
+
   const SparsityTotals& totals() const { return totals_; }
   void reset_totals() { totals_ = {}; }
   uint64_t size_bytes() const { return arena_.size_bytes() + (core_ ? core_->size_bytes() : 0); }
@@ -124,7 +115,6 @@ class Sparsity {
   bool allocate(uint32_t max_rows, int n_threads);
   void count_costs();
   void find_norms(base::ThreadTeam& team);
-  float keep(uint32_t layer, Site site) const { return options_.keeps[layer * kSites + static_cast<uint32_t>(site)]; }
   uint32_t n_parts(Site site) const;
   const SiteCost& cost(uint32_t layer, Site site, uint32_t part) const;
   const float* norms(uint32_t layer, Site site, uint32_t part) const;
@@ -150,6 +140,7 @@ class Sparsity {
   std::vector<uint32_t> refused_;  ///< rows that the guard keeps dense
   std::vector<RowTally> tallies_;  ///< [rows]
   const Step* step_ = nullptr;
+  ScoreSurvey* survey_ = nullptr;
   uint32_t max_k_ = 0;
   SparsityTotals totals_;
 };

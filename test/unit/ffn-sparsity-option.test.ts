@@ -5,7 +5,8 @@ import { techniqueOptions } from "../../dist/esm/cli/options.js";
 import { resolveSparsity } from "../../dist/esm/engine/sparsity/option.js";
 import { describeSparsity, nameSparsity, warnOfColumns } from "../../dist/esm/engine/sparsity/report.js";
 import { missingColumns } from "../../dist/esm/worker/sparsity/columns.js";
-import { columnsOf, planSparsity, type SparsityCalibration } from "../../dist/esm/worker/sparsity/plan.js";
+import { columnsOf, planSparsity } from "../../dist/esm/worker/sparsity/plan.js";
+import type { SparsityCalibration } from "../../dist/esm/worker/sparsity/sites.js";
 import { SparsityTally } from "../../dist/esm/worker/sparsity/tally.js";
 
 const plan = (given: object, nLayers = 2, calibration?: SparsityCalibration) =>

@@ -4,19 +4,9 @@
  */
 import type { NativeSparsity } from "../../binding/native.js";
 import { createError } from "../../errors.js";
-import type { ResolvedSparsity } from "../protocol.js";
-
-/** Inputs of products that channels can be left out of, in native code's order. */
-export const sparsitySites = ["attnIn", "attnOut", "ffnIn", "ffnMid"] as const;
-export type SparsitySite = (typeof sparsitySites)[number];
-
-/** What a calibration file says of one model. */
-export interface SparsityCalibration {
-  /** The score that this share of a site's channels stays below. */
-  quantiles(layer: number, site: SparsitySite, share: number): number;
-  /** Shares kept [nLayers * 4] that were found for a target; undefined: not for this one. */
-  keeps(target: number): Float32Array | undefined;
-}
+import type { ResolvedSparsity, SparsityPlan } from "../protocol.js";
+import { calibrationOf } from "./calibrated.js";
+import { type SparsityCalibration, type SparsitySite, sparsitySites } from "./sites.js";
 
 /** Tensors of a layer that read the channels of a site. */
 const readers: Record<SparsitySite, readonly string[]> = {
@@ -33,7 +23,7 @@ const mostSparsity = 0.95;
 const hiddenRanks = { cats: "gate", random: "random", coreinfer: "core" } as const;
 
 /** Sites of which channels are skipped. */
-function maskedSites({ type, attention }: ResolvedSparsity): SparsitySite[] {
+export function maskedSites({ type, attention }: ResolvedSparsity): SparsitySite[] {
   if (type !== "teal" && type !== "wina" && type !== "dip") return ["ffnMid"];
   return attention === true ? [...sparsitySites] : ["ffnIn", "ffnMid"];
 }
@@ -45,9 +35,9 @@ export function columnsOf(sparsity: ResolvedSparsity): string[] {
 
 /** @throws InvalidOptionError: the calibration that is asked for is not there, or does not know the target */
 export function planSparsity(
-  sparsity: ResolvedSparsity,
+  sparsity: SparsityPlan,
   nLayers: number,
-  calibration?: SparsityCalibration,
+  calibration: SparsityCalibration | undefined = sparsity.tables && calibrationOf(sparsity.tables, nLayers),
 ): NativeSparsity {
   const { type, selection, norms, tokenShare, guard } = sparsity;
   const keeps = keepsOf(sparsity, nLayers, calibration);
