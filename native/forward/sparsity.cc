@@ -156,9 +156,18 @@ void Sparsity::count_costs() {
         costs[0].has_columns = costs[0].has_columns && one.has_columns;
         costs[0].takes_floats = costs[0].takes_floats || one.takes_floats;
       }
-      if (keep(layer, static_cast<Site>(site)) >= 1) unmasked_bytes_ += static_cast<double>(costs[0].dense_bytes);
+      if (keep(layer, static_cast<Site>(site)) < 1) continue;
+      unmasked_bytes_ += static_cast<double>(costs[0].dense_bytes);
+      if (is_masked_anywhere(static_cast<Site>(site))) kept_weights_ += static_cast<double>(costs[0].weights);
     }
   }
+}
+
+bool Sparsity::is_masked_anywhere(Site site) const {
+  for (uint32_t layer = 0; layer < model_.hyper.n_layers; ++layer) {
+    if (keep(layer, site) < 1) return true;
+  }
+  return false;
 }
 
 Sparsity::SiteCost Sparsity::SiteCost::of(const quant::Matrix& matrix) {
@@ -245,6 +254,7 @@ Status Sparsity::begin(const Step& step, base::ThreadTeam& team) {
     const int32_t position = step.positions[row];
     if (position < kDensePositions || position < step.exact_until[step.row_sequences[row]]) continue;
     if (step.wants[row] == kHidden) continue;
+    if (core_ != nullptr && step.core_slots[step.row_sequences[row]] < 0) continue;  // there is no prompt to learn from
     const bool is_refused = core_ != nullptr && !core_->is_sparse(step, row);
     (is_refused ? refused_ : rows_).push_back(row);
     tallies_[row] = {};
@@ -270,12 +280,13 @@ void Sparsity::set_keeps(uint32_t layer, const SiteKeeps& keeps) {
   std::copy(keeps.begin(), keeps.end(), options_.keeps.begin() + layer * kSites);
 }
 
-// Zeroes what is not of the core of row t's request.
-void Sparsity::leave_core(const SiteInput& input, uint32_t t) {
+// Row t's mask is its request's core; zeroes what is not of it, unless it is zero already.
+void Sparsity::leave_core(const SiteInput& input, uint32_t t, bool zeroes) {
   const uint32_t words = input.x->k() / 32;
   uint32_t* const mask = masks_ + uint64_t{t} * words;
   const std::span<const uint32_t> core = core_->mask(*step_, t, input.layer);
   std::copy(core.begin(), core.end(), mask);
+  if (!zeroes) return;
   float* const x = input.x->row(t);
   for (uint32_t i = 0; i < input.x->k(); ++i) {
     if ((mask[i / 32] >> i % 32 & 1) == 0) x[i] = 0;
@@ -313,7 +324,8 @@ void Sparsity::choose_row(const kernels::KernelTable& kernels, const SiteInput& 
 quant::ChannelList* Sparsity::choose(base::ThreadTeam& team, const kernels::KernelTable& kernels,
                                      const SiteInput& input) {
   if (core_ != nullptr) {
-    for (const uint32_t row : rows_) leave_core(input, row);
+    const bool are_zeros = gathered(input.layer) != nullptr;  // never computed
+    for (const uint32_t row : rows_) leave_core(input, row, !are_zeros);
   }
   input.x->quantize_all(team, kernels);
   if (survey_ != nullptr) {
@@ -357,13 +369,19 @@ quant::ChannelList* Sparsity::list(const kernels::KernelTable& kernels, const Si
   return found;
 }
 
+// Layers that an allocation spares count where others leave channels out.
+float Sparsity::share_kept(const RowTally& tally) const {
+  const double weights = tally.weights + kept_weights_;
+  return static_cast<float>(weights == 0 ? 1 : (tally.kept + kept_weights_) / weights);
+}
+
 void Sparsity::report(const Step& step) {
   std::fill_n(step.sparse_kept, step.rows, 0.0f);
   std::fill_n(step.sparse_bytes, step.rows, 0.0f);
   std::fill_n(step.sparse_state, step.rows, 0);
   for (const uint32_t row : rows_) {
     const RowTally& tally = tallies_[row];
-    step.sparse_kept[row] = static_cast<float>(tally.weights == 0 ? 1 : tally.kept / tally.weights);
+    step.sparse_kept[row] = share_kept(tally);
     step.sparse_bytes[row] = static_cast<float>(tally.bytes + unmasked_bytes_);
     step.sparse_state[row] = 1;
   }

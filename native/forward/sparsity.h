@@ -114,12 +114,14 @@ class Sparsity {
   base::Status check() const;
   bool allocate(uint32_t max_rows, int n_threads);
   void count_costs();
+  bool is_masked_anywhere(Site site) const;
   void find_norms(base::ThreadTeam& team);
+  float share_kept(const RowTally& tally) const;
   uint32_t n_parts(Site site) const;
   const SiteCost& cost(uint32_t layer, Site site, uint32_t part) const;
   const float* norms(uint32_t layer, Site site, uint32_t part) const;
   void score(const kernels::ChannelKernels& kernels, const SiteInput& input, uint32_t t, uint32_t* scores) const;
-  void leave_core(const SiteInput& input, uint32_t t);
+  void leave_core(const SiteInput& input, uint32_t t, bool zeroes);
   void choose_row(const kernels::KernelTable& kernels, const SiteInput& input, uint32_t t, uint32_t* scores);
   quant::ChannelList* list(const kernels::KernelTable& kernels, const SiteInput& input);
 
@@ -127,6 +129,7 @@ class Sparsity {
   const model::Model& model_;
   std::unique_ptr<CoreSparsity> core_;  ///< with kCore
   std::vector<SiteCost> costs_;         ///< [n_layers][kSites][1 + kMostSharers]: all, then one by one
+  double kept_weights_ = 0;             ///< of layers that keep all channels of a site where others do not
   double unmasked_bytes_ = 0;           ///< of layer weights that no site of ours stands before
   std::vector<float> norms_;            ///< [n_layers][for each site its parts' widths]
   uint64_t norms_stride_ = 0;           ///< of a layer

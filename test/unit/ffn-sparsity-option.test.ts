@@ -83,6 +83,10 @@ t.test("what is wrong is named, with what was expected and found", (t) => {
       { allocation: "calibrated" },
       'calibration: expected the path of a file, for allocation "calibrated", got undefined',
     ],
+    [
+      { keepHidden: 0.5, calibration: "a.json" },
+      'keepHidden: expected nothing with allocation "calibrated", which says it, got 0.5',
+    ],
     [{ type: "coreinfer", tokenShare: 0 }, `tokenShare: expected ${share}, got 0`],
     [{ type: "coreinfer", guard: 1.5 }, "guard: expected a number in [0, 1], got 1.5"],
     [{ type: "cats", attention: true }, "attention is an option of teal, wina, not of cats"],

@@ -45,6 +45,12 @@ export function resolveSparsity(value: unknown): ResolvedSparsity | undefined {
   take("attention", (given) => oneOf("attention", given ?? false, [true, false] as const));
   take("norms", (given) => oneOf("norms", given ?? "stacked", ["stacked", "own", "published"] as const));
   if (fields.includes("selection")) Object.assign(resolved, readChoice(type, read));
+  if (resolved.allocation === "calibrated" && read("keepHidden") !== undefined)
+    throw invalidOption(
+      "ffnSparsity.keepHidden",
+      'nothing with allocation "calibrated", which says it',
+      resolved.keepHidden,
+    );
   take("tokenShare", (given) => (given === undefined ? defaultTokenShare : share("tokenShare", given)));
   take("guard", (given) => (given === undefined ? defaultGuard : overlap("guard", given)));
   return resolved;
