@@ -1,6 +1,6 @@
 /** Points of the curves: methods × shares kept, each an option as loadModel takes it. What is asked for first stands first. */
 import { binding } from "../../dist/esm/binding/index.js";
-import { sparsitySites } from "../../dist/esm/worker/sparsity/plan.js";
+import { sparsitySites } from "../../dist/esm/worker/sparsity/sites.js";
 
 /** Options of a point by its share kept; methods of one line of a figure. */
 const methods = {

@@ -123,6 +123,8 @@ void read_block(const RowPlace& at, const uint8_t* super_block, BlockCodes& out)
   }
 }
 
+constexpr uint32_t divided_up(uint32_t n, uint32_t by) { return (n + by - 1) / by; }
+
 }  // namespace
 
 bool has_columns(TensorType type) { return column_shape(type) != nullptr; }
@@ -130,9 +132,12 @@ bool has_columns(TensorType type) { return column_shape(type) != nullptr; }
 // Long runs: what is read in pieces with gaps comes as fast as its pieces are long. Half of the channels of Q4_0 from
 // memory, of the panels' time: 2048 × 8192 on one thread 1.25-1.37 with groups of 8 strips, 1.12-1.17 with 16,
 // 0.95-1.02 with 32; 8192 × 2048 on two threads 0.85-0.87 with 32, 0.76-0.80 with 64, 1.41 with 128, whose partial sums
-// leave the first cache. At least two groups, so that two threads have runs of their own.
-ColumnMatrix::ColumnMatrix(TensorType type, uint32_t rows, uint32_t k)
-    : type(type), rows(rows), k(k), group_strips(std::clamp((n_strips() + 1) / 2, 1u, kernels::kMaxGroupStrips)) {}
+// leave the first cache. An even number of groups, so that two threads have runs
+// of their own and as many.
+ColumnMatrix::ColumnMatrix(TensorType type, uint32_t rows, uint32_t k) : type(type), rows(rows), k(k) {
+  const uint32_t pairs = divided_up(n_strips(), 2 * kernels::kMaxGroupStrips);
+  group_strips = divided_up(n_strips(), 2 * pairs);
+}
 
 uint32_t ColumnMatrix::strips_of(uint32_t g) const { return std::min(group_strips, n_strips() - g * group_strips); }
 
