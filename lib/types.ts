@@ -163,7 +163,7 @@ export interface FfnSparsityOptions {
   tokenShare?: number;
   /**
    * coreinfer: least overlap (Jaccard) of the core neurons of the prompt's stretches, in [0, 1]; a request below it stays
-   * dense. Default 0.47; 0 switches it off.
+   * dense. Default 0.36; 0 switches it off.
    */
   guard?: number;
 }

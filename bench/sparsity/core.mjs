@@ -3,7 +3,7 @@
  * those very tokens would save, how far the two sets overlap, and whether the guard tells prompts of one topic from others.
  *
  *   node bench/sparsity/core.mjs [--model NAME|PATH] [--threads 2] [--lengths 64,256,1024] [--keeps 0.4,0.6,0.8]
- *     [--prompts 24] [--continuation 128] [--guard 0.47] [--token-share 0.4] [--out FILE]
+ *     [--prompts 24] [--continuation 128] [--guard 0.36] [--token-share 0.4] [--out FILE]
  *
  * A prompt of one topic is the beginning of a WikiText article; of two topics, half of that and half of Shakespeare, or of
  * another article. The tokens that are scored continue the article. Reads its texts from ../shared/data (or LUTRA_SHARED), and
@@ -30,7 +30,7 @@ const { values: flags } = parseArgs({
     keeps: { type: "string", default: "0.4,0.6,0.8" },
     prompts: { type: "string", default: "24" },
     continuation: { type: "string", default: "128" },
-    guard: { type: "string", default: "0.47" },
+    guard: { type: "string", default: "0.36" },
     "token-share": { type: "string", default: "0.4" },
     out: { type: "string" },
   },

@@ -23,7 +23,7 @@ t.test("defaults of each type", (t) => {
     ["cats", { selection: "topk", allocation: "uniform" }],
     ["down-only", { selection: "topk", allocation: "uniform" }],
     ["random", { selection: "topk", allocation: "uniform" }],
-    ["coreinfer", { selection: "topk", allocation: "uniform", tokenShare: 0.4, guard: 0.47 }],
+    ["coreinfer", { selection: "topk", allocation: "uniform", tokenShare: 0.4, guard: 0.36 }],
   ];
   for (const [type, rest] of cases) t.strictSame(resolveSparsity({ type, keep: 0.5 }), { type, keep: 0.5, ...rest });
   t.equal(resolveSparsity({ type: "cats", keep: 0.5, calibration: "a" })?.allocation, "calibrated");
