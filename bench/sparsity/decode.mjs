@@ -130,7 +130,7 @@ async function countReads(own, ids) {
   return {
     kept: sparsity.kept,
     layerBytesPerToken: sparsity.bytesPerToken,
-    readShare: totals.columnBytes / totals.denseBytes,
+    readShare: totals.denseBytes === 0 ? 1 : totals.columnBytes / totals.denseBytes,
     selectionShare: totals.selectNs / stepNs,
   };
 }
