@@ -81,7 +81,7 @@ export interface MatmulTimes {
 /**
  * Sources of drafts: `recycling` (tokens that once were likely after a token), `suffix` (what followed the text's end where
  * it occurred before), `reader` (the same after the leaves of the others' drafts), `jacobi` (the model's guesses at rejected
- * drafts; alone, Jacobi decoding with all `maxNodes` rows), `draft` (a smaller model of the same vocabulary). `chaos` drafts
+ * drafts; alone, Jacobi decoding with all `maxNodes` rows), `draft` (a smaller model of the same vocabulary, or the model itself with channels left out). `chaos` drafts
  * at random and verifies it all, for tests.
  */
 export type DrafterName = "recycling" | "suffix" | "reader" | "jacobi" | "draft" | "chaos";
@@ -90,6 +90,11 @@ export interface SpeculationOptions {
   drafters?: DrafterName[];
   /** The model of the drafter "draft": a name, a path or hf:user/repo:file. */
   draftModel?: string;
+  /**
+   * In place of `draftModel`: the drafter "draft" is the model itself, its layers skipping channels, on the same weights.
+   * What is verified, and so the text, is not approximated.
+   */
+  draftSparsity?: false | FfnSparsityOptions;
   /** Drafted tokens one request may have verified in a step, 1 to 63. Default 15; how many it is, is measured and learnt. */
   maxNodes?: number;
   /**

@@ -25,7 +25,11 @@ export function defaultSparsityPath({ fingerprint, method }: ExpectedSparsity): 
 }
 
 /** @throws InvalidOptionError: `ffnSparsity.calibration: …` */
-export async function readSparsity(path: string, expected: ExpectedSparsity): Promise<SparsityImage> {
+export async function readSparsity(
+  path: string,
+  expected: ExpectedSparsity,
+  option = "ffnSparsity",
+): Promise<SparsityImage> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, readFlags);
@@ -38,7 +42,7 @@ export async function readSparsity(path: string, expected: ExpectedSparsity): Pr
   } catch (thrown) {
     const reason =
       thrown instanceof LutraError || thrown instanceof NotRegularFile ? thrown.message : systemReason(thrown);
-    const message = `ffnSparsity.calibration: ${describePath(path)}: ${reason}`;
+    const message = `${option}.calibration: ${describePath(path)}: ${reason}`;
     throw createError("INVALID_OPTION", message, { cause: thrown });
   } finally {
     await file?.close().catch(() => {});

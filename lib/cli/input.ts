@@ -93,7 +93,8 @@ export async function openModel(flags: ModelFlags, options: Partial<LoadOptions>
   );
   // Whoever asked for an approximation and does not get it should know before a long run.
   const { warnings } = model.info;
-  const isMissing = model.metrics().attentionFallbacks > 0 || warnings.some((text) => text.startsWith("ffnSparsity"));
+  const isMissing =
+    model.metrics().attentionFallbacks > 0 || warnings.some((text) => /^(ffnSparsity|speculation)/.test(text));
   if (isMissing) for (const warning of warnings) note(`lutra: ${warning}`);
   return model;
 }

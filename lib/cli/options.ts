@@ -73,6 +73,7 @@ export interface TechniqueFlags {
   /** True where a command takes it without a value. */
   speculation?: string | true;
   modelDraft?: string;
+  draftSparsity?: string;
   draftMax?: number;
   draftShareTexts?: boolean;
 }
@@ -93,6 +94,7 @@ export function addTechniques(command: Command, speculationValue = "<kind>"): Co
       ),
     )
     .addOption(option("--model-draft <model>", "a smaller model of the same vocabulary that drafts too"))
+    .addOption(option("--draft-sparsity <kind>", "the model itself drafts, sparse: wina:0.6, …, as --ffn-sparsity"))
     .addOption(option("--draft-max <n>", "drafted tokens verified in a step at most", positive))
     .addOption(option("--draft-share-texts", "draft from the texts of earlier requests too"));
 }
@@ -101,7 +103,7 @@ export function techniqueOptions(flags: TechniqueFlags): Partial<LoadOptions> {
   const { attention, ffnSparsity, matmul, kvType } = flags;
   return {
     attention: techniqueOption(attention, "mode"),
-    ffnSparsity: ffnSparsity === "off" ? false : techniqueOption(ffnSparsity, "keep"),
+    ffnSparsity: sparsityOption(ffnSparsity),
     matmul: techniqueOption(matmul, "tables"),
     kvCacheType: kvType,
     speculation: speculationOption(flags),
@@ -125,15 +127,21 @@ function parseValue(text: string): unknown {
   return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
+function sparsityOption(given: string | undefined): unknown {
+  return given === "off" ? false : techniqueOption(given, "keep");
+}
+
 function speculationOption(flags: TechniqueFlags): unknown {
   const { speculation: given, modelDraft, draftMax, draftShareTexts } = flags;
+  const draftSparsity = sparsityOption(flags.draftSparsity) || undefined;
   const speculation = given === true ? "auto" : given;
   const isNamed = speculation !== undefined && speculation !== "auto";
-  const isDetailed = [modelDraft, draftMax, draftShareTexts].some((value) => value !== undefined);
+  const isDetailed = [modelDraft, draftSparsity, draftMax, draftShareTexts].some((value) => value !== undefined);
   if (speculation === "off" || !(isNamed || isDetailed)) return speculation;
   const drafters = isNamed ? speculation.split(",") : undefined;
-  if (modelDraft !== undefined && drafters?.includes("draft") === false) drafters.push("draft");
-  return { drafters, draftModel: modelDraft, maxNodes: draftMax, shareTexts: draftShareTexts };
+  const hasDraft = modelDraft !== undefined || draftSparsity !== undefined;
+  if (hasDraft && drafters?.includes("draft") === false) drafters.push("draft");
+  return { drafters, draftModel: modelDraft, draftSparsity, maxNodes: draftMax, shareTexts: draftShareTexts };
 }
 
 export function addContext(command: Command): Command {

@@ -8,6 +8,7 @@ import { resolveLoadOptions } from "./load-options.js";
 import { recallForms, rememberForms } from "./matmul/measured-forms.js";
 import { Model } from "./model.js";
 import { readCalibration } from "./sparsity/calibrate.js";
+import { draftSparsityOption } from "../worker/index.js";
 import { Replicas } from "./replicas.js";
 
 /**
@@ -32,8 +33,11 @@ export async function loadModel(source: string, options?: LoadOptions): Promise<
   const fileStamp = await stampFile(path);
   const setup = asked && (await findCodebooks({ path, stamp: fileStamp }, asked));
   const ffnSparsity = engine.ffnSparsity && (await readCalibration(engine.ffnSparsity, { path, stamp: fileStamp }));
+  const draftSparsity =
+    speculation?.draftSparsity &&
+    (await readCalibration(speculation.draftSparsity, { path, stamp: fileStamp }, draftSparsityOption));
   checkAborted();
-  const plan = speculation && { ...speculation, draftPath };
+  const plan = speculation && { ...speculation, draftPath, draftSparsity };
   const matmul = await recallForms(engine.matmul, engine);
   const task = { ...engine, matmul, attention: setup?.plan, ffnSparsity, speculation: plan, path };
   const engines = await Replicas.start({ task, onLoadProgress, signal });

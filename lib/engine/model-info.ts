@@ -2,7 +2,7 @@
 import type { Isa } from "../binding/index.js";
 import type { KvCacheType } from "../binding/native.js";
 import type { FfnSparsityInfo, ModelInfo } from "../types.js";
-import type { LoadedEngine } from "../worker/index.js";
+import { draftSparsityOption, type LoadedEngine } from "../worker/index.js";
 import type { AttentionOutcome } from "./attention/codebooks.js";
 import { warnOfColumns } from "./sparsity/report.js";
 
@@ -19,7 +19,12 @@ export interface InfoOptions {
 export function modelInfo(loaded: LoadedEngine, options: InfoOptions & { replicas: number }): ModelInfo {
   const { info, vocab, contextSize, maxSequences, threads } = loaded;
   const chatTemplate = options.chatTemplate ?? vocab.chatTemplate;
-  const warnings = [...info.warnings, ...options.attention.warnings, ...warnOfColumns(loaded.missingColumns)];
+  const warnings = [
+    ...info.warnings,
+    ...options.attention.warnings,
+    ...warnOfColumns(loaded.missingColumns),
+    ...warnOfColumns(loaded.missingDraftColumns, draftSparsityOption),
+  ];
   if (contextSize > info.contextLength) {
     warnings.push(`contextSize ${contextSize} is more than the ${info.contextLength} tokens the model was trained for`);
   }

@@ -3,16 +3,19 @@ import { createError, describeValue, invalidOption } from "../errors.js";
 import { limits } from "../limits.js";
 import { nearestName, readKeys, readProperty } from "../sampling/index.js";
 import { type Source, sources } from "../speculation/index.js";
+import { draftSparsityOption, type ResolvedSparsity } from "../worker/index.js";
+import { resolveSparsity } from "./sparsity/option.js";
 
 export interface ResolvedSpeculation {
   drafters: Source[];
   maxNodes: number;
   shareTexts: boolean;
-  /** Name or path of the model that drafts; undefined without the drafter "draft". */
+  /** Name or path of the model that drafts, or how this one skips channels to do it: one of the two with the drafter "draft". */
   draftModel: string | undefined;
+  draftSparsity: ResolvedSparsity | undefined;
 }
 
-const fields = ["drafters", "draftModel", "maxNodes", "shareTexts"];
+const fields = ["drafters", "draftModel", "draftSparsity", "maxNodes", "shareTexts"];
 /** What "auto" uses. Recycling would bring 1 % more tokens a step, and its tables cost as much of the step. */
 const autoDrafters: Source[] = ["suffix", "reader"];
 const defaultMaxNodes = 15;
@@ -21,10 +24,11 @@ const defaultMaxNodes = 15;
 export function resolveSpeculation(value: unknown): ResolvedSpeculation | undefined {
   if (value === "off") return undefined;
   if (value === undefined || value === "auto") {
-    return { drafters: autoDrafters, maxNodes: defaultMaxNodes, shareTexts: false, draftModel: undefined };
+    const none = { draftModel: undefined, draftSparsity: undefined };
+    return { drafters: autoDrafters, maxNodes: defaultMaxNodes, shareTexts: false, ...none };
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalidOption("speculation", '"auto", "off" or { drafters, draftModel, maxNodes, shareTexts }', value);
+    throw invalidOption("speculation", `"auto", "off" or { ${fields.join(", ")} }`, value);
   }
   for (const key of readKeys(value, "speculation")) {
     if (fields.includes(key)) continue;
@@ -34,17 +38,25 @@ export function resolveSpeculation(value: unknown): ResolvedSpeculation | undefi
   }
   const read = (name: string): unknown => readProperty(value, name, `speculation.${name}`);
   const draftModel = readModel(read("draftModel"));
-  const drafters = readDrafters(read("drafters"), draftModel);
+  const draftSparsity = resolveSparsity(read("draftSparsity"), draftSparsityOption);
+  if (draftModel !== undefined && draftSparsity !== undefined)
+    throw invalidOption(draftSparsityOption, "nothing beside draftModel, which drafts", draftSparsity);
+  const drafters = readDrafters(read("drafters"), { draftModel, draftSparsity });
   return {
     drafters,
     maxNodes: readMaxNodes(read("maxNodes")),
     shareTexts: readShareTexts(read("shareTexts"), drafters),
     draftModel,
+    draftSparsity,
   };
 }
 
-function readDrafters(value: unknown, draftModel: string | undefined): Source[] {
-  if (value === undefined) return draftModel === undefined ? autoDrafters : [...autoDrafters, "draft"];
+function readDrafters(
+  value: unknown,
+  { draftModel, draftSparsity }: Pick<ResolvedSpeculation, "draftModel" | "draftSparsity">,
+): Source[] {
+  const hasDraft = draftModel !== undefined || draftSparsity !== undefined;
+  if (value === undefined) return hasDraft ? [...autoDrafters, "draft"] : autoDrafters;
   const expected = `a list of ${sources.map((name) => JSON.stringify(name)).join(", ")}`;
   if (!Array.isArray(value) || value.length === 0) throw invalidOption("speculation.drafters", expected, value);
   const drafters = Array.from(value as unknown[], (name, i) => {
@@ -52,11 +64,11 @@ function readDrafters(value: unknown, draftModel: string | undefined): Source[] 
     if (found === undefined) throw invalidOption(`speculation.drafters[${i}]`, `one of ${expected.slice(10)}`, name);
     return found;
   });
-  if (drafters.includes("draft") !== (draftModel !== undefined)) {
-    const found = draftModel === undefined ? "no draftModel" : `draftModel ${describeValue(draftModel)}`;
+  if (drafters.includes("draft") !== hasDraft) {
+    const model = draftModel === undefined ? "draftSparsity" : `draftModel ${describeValue(draftModel)}`;
     throw createError(
       "INVALID_OPTION",
-      `speculation: expected draftModel and the drafter "draft" together, got ${found}`,
+      `speculation: expected draftModel or draftSparsity and the drafter "draft" together, got ${hasDraft ? model : "neither"}`,
     );
   }
   return [...new Set(drafters)];

@@ -7,7 +7,7 @@ import { Scheduler } from "../scheduler/index.js";
 import { SharedDrafts } from "../speculation/index.js";
 import { createEngine } from "./attention/create-engine.js";
 import { header } from "./control.js";
-import { type DraftHandles, DraftModel, type TargetVocabulary } from "./speculation/draft-model.js";
+import { type DraftHandles, DraftModel, type DraftTarget } from "./speculation/draft-model.js";
 import { Drafting } from "./speculation/drafting.js";
 import { EngineLoop } from "./engine-loop.js";
 import { tilesOf, settleMatmul, tablesOf } from "./matmul-forms.js";
@@ -24,7 +24,7 @@ const lookupShare = 0.66;
 
 type WorkerHandles = { [Name in keyof (EngineHandles & DraftHandles)]?: number | undefined };
 
-interface Target extends TargetVocabulary {
+interface Target extends DraftTarget {
   vocabSize: number;
   isScreened: boolean;
   handles: WorkerHandles;
@@ -49,6 +49,9 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   const { isa, threads, kvCacheType, ffnSparsity, control, port } = task;
   const matmul = task.model === 0 ? settleMatmul(binding, task) : task.matmul;
   const columns = ffnSparsity === undefined ? [] : columnsOf(ffnSparsity);
+  const draftSparsity = task.speculation?.draftSparsity;
+  const draftColumns = draftSparsity === undefined ? [] : columnsOf(draftSparsity);
+  const allColumns = [...new Set([...columns, ...draftColumns])];
   let last = { loadedBytes: 0, totalBytes: 0 };
   const onProgress = (loadedBytes: number, totalBytes: number): void => {
     last = { loadedBytes, totalBytes };
@@ -56,7 +59,7 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   };
   const model =
     task.model === 0
-      ? binding.modelAcquire(task.path, threads, control, onProgress, tilesOf(matmul), columns)
+      ? binding.modelAcquire(task.path, threads, control, onProgress, tilesOf(matmul), allColumns)
       : binding.modelShare(task.model);
   handles.model = model;
   const info = binding.modelInfo(model);
@@ -100,6 +103,8 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
   handles.engine = engine;
   if (Atomics.load(control, header.stop) !== 0) throw createError("ABORTED", "loading was aborted");
   const drafting = createDrafting(binding, task, {
+    model,
+    tables: tablesOf(matmul),
     tokenizer,
     size: vocab.size,
     vocabSize: info.vocabSize,
@@ -155,7 +160,8 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
     matmul,
     attention,
     sparsityReport,
-    missingColumns: columns.length === 0 ? [] : missingColumns(binding.modelTensors(model), columns),
+    missingColumns: missingColumns(binding.modelTensors(model), columns),
+    missingDraftColumns: missingColumns(binding.modelTensors(model), draftColumns),
     loadMs: performance.now() - started,
   };
 }
@@ -163,8 +169,8 @@ function load(binding: NativeBinding, task: EngineTask, handles: WorkerHandles):
 function createDrafting(binding: NativeBinding, task: EngineTask, target: Target): Drafting | undefined {
   const { speculation } = task;
   if (speculation === undefined) return undefined;
-  const { drafters, shareTexts, maxNodes, draftPath } = speculation;
-  const model = draftPath === undefined ? undefined : new DraftModel(binding, task, target, target.handles);
+  const { drafters, shareTexts, maxNodes } = speculation;
+  const model = drafters.includes("draft") ? new DraftModel(binding, task, target, target.handles) : undefined;
   return new Drafting(new SharedDrafts(target.vocabSize, drafters, shareTexts), {
     maxNodes,
     isScreened: target.isScreened,

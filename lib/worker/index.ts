@@ -8,4 +8,5 @@ export type * from "./protocol.js";
 export type { ChatTask, EncodedTexts, ShortTask } from "./short-task.js";
 export { runShortTask, shortTaskThreads, type ShortTaskRun } from "./short-tasks.js";
 export { masksOf } from "./sparsity/calibrate.js";
+export { draftSparsityOption } from "./sparsity/plan.js";
 export { SparsityTally } from "./sparsity/tally.js";

@@ -110,6 +110,8 @@ export interface LoadedEngine {
   sparsityReport: SparsityReport | undefined;
   /** Tensors whose channels are masked, but that are read whole: `ffn_down (F32, 30 layers)`. */
   missingColumns: string[];
+  /** The same of the channels that drafts skip. */
+  missingDraftColumns: string[];
   loadMs: number;
 }
 
@@ -227,8 +229,10 @@ export interface SpeculationPlan {
   drafters: readonly Source[];
   maxNodes: number;
   shareTexts: boolean;
-  /** File of the model that drafts, where one does. */
+  /** File of the model that drafts, where another does. */
   draftPath: string | undefined;
+  /** How the model itself skips channels to draft, where it does. */
+  draftSparsity: SparsityPlan | undefined;
 }
 
 export interface ScoreSummary {

@@ -2,6 +2,7 @@
 // alone or beside others, with one thread or two. LUTRA_SPECULATION_PROMPTS sets how many prompts are asked (default 6; from
 // 50 on, in every combination).
 import t, { type Test } from "tap";
+import { binding } from "../../dist/esm/binding/index.js";
 import {
   type GenerateOptions,
   type GenerateResult,
@@ -57,6 +58,8 @@ function createAsks(): Ask[] {
   });
 }
 
+const load = { contextSize: 1024, maxSequences: 4, threads: 2 };
+
 const answerOf = ({ text, tokens, finishReason, logprobs }: GenerateResult) => ({
   text,
   tokens,
@@ -87,10 +90,9 @@ const kinds: [string, LoadOptions["speculation"]][] = [
 async function check(t: Test, name: RealModelName): Promise<void> {
   const path = await modelPath(name);
   const asks = createAsks();
-  const load = { contextSize: 1024, maxSequences: 4 };
   let plain: GenerateResult[];
   {
-    await using model = await loadModel(path, { ...load, speculation: "off", threads: 2 });
+    await using model = await loadModel(path, { ...load, speculation: "off" });
     plain = await answer(model, asks, 1);
   }
   for (const { speculation } of plain) t.same(speculation.steps, 0, "off says nothing");
@@ -113,5 +115,50 @@ async function check(t: Test, name: RealModelName): Promise<void> {
 }
 
 const options = { timeout: isFull ? 7_200_000 : 240_000 };
+
+/** The share of its drafts that came true, with all of them verified. */
+async function draftForItself(t: Test, asks: Ask[], plain: GenerateResult[], keep: number): Promise<number> {
+  const speculation: LoadOptions["speculation"] = {
+    drafters: ["draft", "chaos"],
+    draftSparsity: { type: "teal", keep },
+  };
+  await using model = await loadModel(await modelPath("smollm2-135m-instruct"), { ...load, speculation });
+  const results = await answer(model, asks, 2);
+  t.same(results.map(answerOf), plain.map(answerOf), `keep ${keep}`);
+  const stats = results.map(({ speculation: { perDrafter } }) => perDrafter["draft"]!);
+  const drafted = stats.reduce((sum, each) => sum + each.drafted, 0);
+  const accepted = stats.reduce((sum, each) => sum + each.accepted, 0);
+  t.ok(drafted > 10 * asks.length, `${drafted} drafted`);
+  t.comment(`keep ${keep}: ${accepted} of ${drafted} tokens drafted were right`);
+  return accepted / drafted;
+}
+
+t.test("SmolLM2 drafts for itself with fewer channels, on one copy of its weights", options, async (t) => {
+  const path = await modelPath("smollm2-135m-instruct");
+  const asks = createAsks().map(({ prompt, options }) => ({ prompt, options: { logprobs: true, ...options } }));
+  let plain: GenerateResult[];
+  {
+    await using model = await loadModel(path, { ...load, speculation: "off" });
+    plain = await answer(model, asks, 1);
+  }
+  const shares: number[] = [];
+  for (const keep of [0.75, 0.6, 0.3]) shares.push(await draftForItself(t, asks, plain, keep));
+  t.ok(shares[0]! > 0.7 && shares[1]! > 0.4, "what is left out matters little");
+  t.ok(shares[0]! > shares[1]! && shares[1]! > shares[2]!, "and the more, the more");
+
+  // The same columns, so that what is left is the engine that drafts.
+  const teal = { type: "teal", keep: 0.6 } as const;
+  const bytesOf = async (options: LoadOptions): Promise<{ bytes: number; engines: number; weights: number }> => {
+    await using model = await loadModel(path, { ...load, contextSize: 256, ...options });
+    const { bytes, engines } = binding.counters();
+    return { bytes, engines, weights: model.info.fileBytes };
+  };
+  const sparse = await bytesOf({ ffnSparsity: teal, speculation: "off" });
+  const self = await bytesOf({ speculation: { draftSparsity: teal } });
+  t.same([sparse.engines, self.engines], [1, 2]);
+  const more = self.bytes - sparse.bytes;
+  t.ok(more < 0.5 * self.weights, `${more} bytes beside ${self.weights} of weights`);
+});
+
 t.test("SmolLM2", options, (t) => check(t, "smollm2-135m-instruct"));
 t.test("Gemma, whose layers slide", options, (t) => check(t, "gemma-3-270m"));

@@ -1,7 +1,15 @@
 // Speculation on tiny models, at the edges: a full context, an end of text inside a draft, stop strings, aborts, few pages, a
 // model that drafts, and options that are wrong. test/model/speculation.test.ts has the real models.
 import t from "tap";
-import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../dist/esm/index.js";
+import { binding } from "../../dist/esm/binding/index.js";
+import {
+  type FfnSparsityOptions,
+  type GenerateOptions,
+  type GenerateResult,
+  type LoadOptions,
+  loadModel,
+  type Model,
+} from "../../dist/esm/index.js";
 import { tinyModel } from "../support/models.js";
 import { runCli } from "../support/run-cli.js";
 import { seeded } from "../support/seeded.js";
@@ -130,6 +138,79 @@ t.test(
   },
 );
 
+const self: Partial<Record<FfnSparsityOptions["type"], FfnSparsityOptions>> = {
+  teal: { type: "teal", keep: 0.3 },
+  wina: { type: "wina", keep: 0.3, attention: true },
+  cats: { type: "cats", keep: 0.1 },
+  random: { type: "random", keep: 0.1 },
+  coreinfer: { type: "coreinfer", keep: 0.1, guard: 0 },
+};
+
+t.test("a model that drafts for itself with fewer channels: answers are its own, whatever it keeps", async (t) => {
+  const small = { nLayers: 2, dim: 128, nHeads: 4, nKvHeads: 2, headDim: 32, hiddenDim: 256, vocabSize: 512, seed: 7 };
+  const path = tinyModel({ ...small, contextLength: 1024, type: "Q8_0" });
+  const load = { contextSize: 512, maxSequences: 4, threads: 2, matmul: "dot" } as const;
+  const ask = (model: Model): Promise<GenerateResult[]> =>
+    Promise.all(
+      // Longer than a step of the draft's engine, and shorter.
+      [300, 30, 45, 60].map((length, i) =>
+        model.generate(pattern(length, 5 + i), {
+          ...{ temperature: i % 2, seed: i, topK: 5, ignoreEos: true, maxTokens: 40, logprobs: 2 },
+        }),
+      ),
+    );
+  const before = binding.counters();
+  const drafted = async (options: LoadOptions): Promise<{ found: unknown; shares: number[]; misses: number }> => {
+    await using model = await loadModel(path, { ...load, ...options });
+    t.same(model.info.warnings, []);
+    t.equal(model.info.ffnSparsity, false);
+    const results = await ask(model);
+    for (const result of results) {
+      t.same(result.timings.approximations, [], "what is told is not approximated");
+      t.notOk("sparsity" in result);
+    }
+    const stats = results.map((each) => each.speculation.perDrafter["draft"] ?? { drafted: 0, accepted: 0 });
+    return {
+      found: results.map(answerOf),
+      shares: stats.map((each) => each.accepted / each.drafted),
+      // A draft may reach beyond the last token.
+      misses: stats.reduce((sum, each) => sum + each.drafted - each.accepted - 1, 0),
+    };
+  };
+  const plain = await drafted({ speculation: "off" });
+  for (const [name, kind] of Object.entries(self)) {
+    for (const keep of [kind.keep, 1]) {
+      const draftSparsity = { ...kind, keep };
+      const { found, shares, misses } = await drafted({
+        speculation: { drafters: ["draft", "chaos"], draftSparsity, maxNodes: 40 },
+      });
+      t.same(found, plain.found, `${name} ${keep}`);
+      if (keep === 1) t.ok(misses <= 0, `${name}: all channels are always right, ${shares.join(" ")}`);
+      else t.ok(misses > 0 && shares.some((share) => share > 0), `${name}: fewer are not, ${shares.join(" ")}`);
+    }
+  }
+  const alone = { drafters: ["draft" as const], draftSparsity: self.teal! };
+  t.same((await drafted({ speculation: alone, replicas: 2 })).found, plain.found);
+  t.same(binding.counters(), before, "nothing stays in memory");
+});
+
+t.test("a sparse model drafts for itself with other channels; tensors without columns are named", async (t) => {
+  const path = tinyModel({ dim: 64, headDim: 32, hiddenDim: 64, vocabSize: 320, type: "Q8_0" });
+  const ffnSparsity = { type: "down-only", keep: 0.6 } as const;
+  const load = { contextSize: 128, matmul: "dot", ffnSparsity } as const;
+  const draftSparsity = { type: "teal", keep: 0.4 } as const;
+  await using plain = await loadModel(path, { ...load, speculation: "off" });
+  const speculation = { drafters: ["draft" as const, "chaos" as const], draftSparsity };
+  await using drafting = await loadModel(path, { ...load, speculation });
+  const [expected, found] = await Promise.all(
+    [plain, drafting].map((model) => model.generate(pattern(20, 5), { ...greedy, maxTokens: 30, logprobs: 1 })),
+  );
+  t.same(answerOf(found!), answerOf(expected!));
+  t.same(found!.sparsity, expected!.sparsity);
+  await using whole = await loadModel(tinyModel({ type: "F32" }), { speculation: { draftSparsity } });
+  t.match(whole.info.warnings, [/^speculation.draftSparsity: no columns of .*ffn_gate \(F32/]);
+});
+
 t.test("shared texts: a prompt asked again is answered in fewer steps, with the same tokens", async (t) => {
   const found: number[][] = [];
   for (const shareTexts of [true, false]) {
@@ -149,12 +230,37 @@ t.test("shared texts: a prompt asked again is answered in fewer steps, with the 
 });
 
 t.test("wrong options are named", async (t) => {
+  const teal = { type: "teal", keep: 0.6 };
   const wrong: [unknown, RegExp][] = [
-    ["on", /speculation: expected "auto", "off" or \{ drafters, draftModel, maxNodes, shareTexts \}, got "on"/],
+    [
+      "on",
+      /speculation: expected "auto", "off" or \{ drafters, draftModel, draftSparsity, maxNodes, shareTexts \}, got "on"/,
+    ],
     [{ drafters: [] }, /speculation.drafters: expected a list of "suffix"/],
     [{ drafters: ["suffix", "sufix"] }, /speculation.drafters\[1\]: expected one of .*got "sufix"/],
-    [{ drafters: ["draft"] }, /expected draftModel and the drafter "draft" together, got no draftModel/],
-    [{ drafters: ["suffix"], draftModel: "x" }, /expected draftModel and the drafter "draft" together/],
+    [{ drafters: ["draft"] }, /expected draftModel or draftSparsity and the drafter "draft" together, got neither/],
+    [{ drafters: ["suffix"], draftModel: "x" }, /and the drafter "draft" together, got draftModel "x"/],
+    [{ drafters: ["suffix"], draftSparsity: teal }, /and the drafter "draft" together, got draftSparsity/],
+    [{ drafters: ["draft"], draftSparsity: false }, /and the drafter "draft" together, got neither/],
+    [
+      { draftModel: "x", draftSparsity: teal },
+      /speculation.draftSparsity: expected nothing beside draftModel, which drafts, got an object/,
+    ],
+    [{ draftSparsity: "teal" }, /speculation.draftSparsity: expected false or \{ type: .*got "teal"/],
+    [{ draftSparsity: { type: "relu", keep: 1 } }, /speculation.draftSparsity.type: expected .*got "relu"/],
+    [
+      { draftSparsity: { type: "teal", keep: 0 } },
+      /speculation.draftSparsity.keep: expected a number in \(0, 1\], got 0/,
+    ],
+    [
+      { draftSparsity: { ...teal, guard: 0.5 } },
+      /speculation.draftSparsity.guard is an option of coreinfer, not of teal/,
+    ],
+    [{ draftSparsity: { ...teal, kep: 0.5 } }, /speculation.draftSparsity.kep is not an option; did you mean "keep"/],
+    [
+      { draftSparsity: { ...teal, calibration: "/nowhere.json" } },
+      /speculation.draftSparsity.calibration: .*nowhere.json/,
+    ],
     [{ draftModel: "" }, /speculation.draftModel: expected a name, a path/],
     [{ maxNodes: 0 }, /speculation.maxNodes: expected an integer in \[1, 63\], got 0/],
     [{ maxNodes: 64 }, /speculation.maxNodes/],
@@ -168,6 +274,15 @@ t.test("wrong options are named", async (t) => {
   const { code, stderr } = await runCli(["generate", "-m", tinyModel(), "--speculation", "suffix,x", "hello"]);
   t.equal(code, 2, stderr);
   t.match(stderr, /speculation.drafters\[1\]/);
+  const self = ["--speculation", "suffix", "--draft-sparsity"];
+  t.match(await runCli(["generate", "-m", tinyModel(), ...self, "wina:2", "hello"]), {
+    code: 2,
+    stderr: /speculation.draftSparsity.keep: expected a number in \(0, 1\], got 2/,
+  });
+  const run = ["generate", "-m", tinyModel(), "-n", "4", "--json", "hello"];
+  const [drafting, off] = [await runCli([...run, ...self, "teal:0.5"]), await runCli([...run, ...self, "off"])];
+  t.ok("draft" in JSON.parse(drafting.stdout).speculation.per_drafter, drafting.stderr);
+  t.notOk("draft" in JSON.parse(off.stdout).speculation.per_drafter, off.stderr);
 });
 
 t.test("what the statistics say", async (t) => {

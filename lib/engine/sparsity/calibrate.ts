@@ -71,9 +71,10 @@ export async function calibrateSparsity(
 export async function readCalibration(
   asked: ResolvedSparsity,
   model: { path: string; stamp: FileStamp | null },
+  option = "ffnSparsity",
 ): Promise<SparsityPlan> {
   if (asked.calibration === undefined) return asked;
-  const { quantiles, allocation } = await readSparsity(asked.calibration, await expectedOf(asked, model));
+  const { quantiles, allocation } = await readSparsity(asked.calibration, await expectedOf(asked, model), option);
   return { ...asked, tables: { quantiles, allocation } };
 }
 

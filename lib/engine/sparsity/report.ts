@@ -14,8 +14,8 @@ export function describeSparsity(info: FfnSparsityInfo, stats: SparsityStats | u
   return [`ffn-sparsity ${info.type}: ${kept}, ${(stats.bytesPerToken / 1e6).toFixed(1)} MB of weights a token`];
 }
 
-/** `warnings` of a model; `missing` of its engine: tensors that are read whole. */
-export function warnOfColumns(missing: readonly string[]): string[] {
+/** `warnings` of a model; `missing` of its engine: tensors that are read whole for `option`. */
+export function warnOfColumns(missing: readonly string[], option = "ffnSparsity"): string[] {
   if (missing.length === 0) return [];
-  return [`ffnSparsity: no columns of ${missing.join(", ")}: channels are left out, and the weights read whole`];
+  return [`${option}: no columns of ${missing.join(", ")}: channels are left out, and the weights read whole`];
 }

@@ -8,6 +8,9 @@ import type { ResolvedSparsity, SparsityPlan } from "../protocol.js";
 import { calibrationOf } from "./calibrated.js";
 import { type SparsityCalibration, type SparsitySite, sparsitySites } from "./sites.js";
 
+/** Name in errors and warnings of the option by which a model drafts for itself. */
+export const draftSparsityOption = "speculation.draftSparsity";
+
 /** Tensors of a layer that read the channels of a site. */
 const readers: Record<SparsitySite, readonly string[]> = {
   attnIn: ["attn_q", "attn_k", "attn_v"],
@@ -22,6 +25,11 @@ const mostSparsity = 0.95;
 
 const hiddenRanks = { cats: "gate", random: "random", coreinfer: "core" } as const;
 
+interface Given {
+  calibration: SparsityCalibration | undefined;
+  option: string;
+}
+
 /** Sites of which channels are skipped. */
 export function maskedSites({ type, attention }: ResolvedSparsity): SparsitySite[] {
   if (type !== "teal" && type !== "wina" && type !== "dip") return ["ffnMid"];
@@ -33,35 +41,33 @@ export function columnsOf(sparsity: ResolvedSparsity): string[] {
   return maskedSites(sparsity).flatMap((site) => readers[site]);
 }
 
-/** @throws InvalidOptionError: the calibration that is asked for is not there, or does not know the target */
+/** `option` is its name in errors. @throws InvalidOptionError: the calibration asked for is not there, or does not know the target */
 export function planSparsity(
   sparsity: SparsityPlan,
   nLayers: number,
   calibration: SparsityCalibration | undefined = sparsity.tables && calibrationOf(sparsity.tables, nLayers),
+  option = "ffnSparsity",
 ): NativeSparsity {
   const { type, selection, norms, tokenShare, guard } = sparsity;
-  const keeps = keepsOf(sparsity, nLayers, calibration);
+  const keeps = keepsOf(sparsity, nLayers, { calibration, option });
   const hidden = type in hiddenRanks ? hiddenRanks[type as keyof typeof hiddenRanks] : "magnitude";
   const plan: NativeSparsity = { keeps, selection, norms: norms ?? "none", hidden };
-  if (selection !== "topk") plan.thresholds = thresholdsOf(keeps, required(calibration, "selection", selection));
+  if (selection !== "topk")
+    plan.thresholds = thresholdsOf(keeps, required({ calibration, option }, "selection", selection));
   if (tokenShare !== undefined && guard !== undefined) plan.core = { tokenShare, guard };
   return plan;
 }
 
-function keepsOf(
-  sparsity: ResolvedSparsity,
-  nLayers: number,
-  calibration: SparsityCalibration | undefined,
-): Float32Array {
+function keepsOf(sparsity: ResolvedSparsity, nLayers: number, given: Given): Float32Array {
   const { keep, keepHidden = keep, allocation } = sparsity;
   const masked = maskedSites(sparsity);
   const keeps = new Float32Array(nLayers * sparsitySites.length).fill(1);
-  const found = allocation === "calibrated" ? required(calibration, "allocation", allocation).keeps(keep) : undefined;
+  const found = allocation === "calibrated" ? required(given, "allocation", allocation).keeps(keep) : undefined;
   if (allocation === "calibrated" && found === undefined)
-    throw createError("INVALID_OPTION", `ffnSparsity.keep: expected a share that was calibrated, got ${keep}`);
+    throw createError("INVALID_OPTION", `${given.option}.keep: expected a share that was calibrated, got ${keep}`);
   if (found !== undefined && found.length !== keeps.length) {
     const expected = `${sparsitySites.length} shares for each of ${nLayers} layers`;
-    throw createError("INVALID_OPTION", `ffnSparsity.calibration: expected ${expected}, got ${found.length}`);
+    throw createError("INVALID_OPTION", `${given.option}.calibration: expected ${expected}, got ${found.length}`);
   }
   for (let at = 0; at < keeps.length; at++) {
     const site = sparsitySites[at % sparsitySites.length] as SparsitySite;
@@ -85,13 +91,13 @@ function thresholdsOf(keeps: Float32Array, calibration: SparsityCalibration): Fl
 }
 
 function required(
-  calibration: SparsityCalibration | undefined,
+  { calibration, option }: Given,
   field: "selection" | "allocation",
   value: string,
 ): SparsityCalibration {
   if (calibration !== undefined) return calibration;
   throw createError(
     "INVALID_OPTION",
-    `ffnSparsity.calibration: expected a calibration for ${field} ${JSON.stringify(value)}, got none`,
+    `${option}.calibration: expected a calibration for ${field} ${JSON.stringify(value)}, got none`,
   );
 }

@@ -1,15 +1,17 @@
 /**
- * A smaller model that drafts. It follows each sequence with keys and values of its own: before a step it reads what the
- * text has got since, then goes on by itself while what it says is likely enough to be worth its time. It draws with the
- * request's own noise, so where the two models agree, they draw the same token at any temperature.
+ * A model that drafts: a smaller one, or the very model that it drafts for, on the same weights with channels left out. It
+ * follows each sequence with keys and values of its own: before a step it reads what the text has got since, then goes on by
+ * itself while what it says is likely enough to be worth its time. It draws with the request's own noise, so where the two
+ * agree, they draw the same token at any temperature.
  */
-import type { NativeBinding, StepArrays, StepShape } from "../../binding/native.js";
+import type { LutTables, NativeBinding, StepArrays, StepShape } from "../../binding/native.js";
 import { createError } from "../../errors.js";
 import { limits, pagePositions } from "../../limits.js";
 import { type Candidates, candidatesNeeded, pickToken, type SamplingParams } from "../../sampling/index.js";
 import { createStepArrays } from "../../scheduler/index.js";
 import type { Drafter, DraftTree } from "../../speculation/index.js";
 import type { EngineTask } from "../protocol.js";
+import { draftSparsityOption, planSparsity } from "../sparsity/plan.js";
 
 /** Sequences that it follows at once; others go without. */
 const maxFollowed = 4;
@@ -23,6 +25,16 @@ const restInterval = 32;
 const hitLearning = 1 / 16;
 /** Candidates that give a draft's chance. */
 const candidates = 8;
+
+/** The model that is drafted for. */
+export interface DraftTarget {
+  model: number;
+  tables: LutTables;
+  tokenizer: number;
+  /** Tokens of its vocabulary. */
+  size: number;
+  contextSize: number;
+}
 
 export interface DraftHandles {
   draftModel?: number | undefined;
@@ -39,17 +51,15 @@ export class DraftModel {
   private readonly free_: number[];
 
   /** The objects go into `handles` as they are made; the caller releases them. @throws INVALID_OPTION, and as loadModel */
-  constructor(binding: NativeBinding, task: EngineTask, target: TargetVocabulary, handles: DraftHandles) {
+  constructor(binding: NativeBinding, task: EngineTask, target: DraftTarget, handles: DraftHandles) {
     const { threads, isa, control } = task;
-    const path = task.speculation?.draftPath as string;
     this.binding_ = binding;
-    handles.draftModel = binding.modelAcquire(path, threads, control);
-    handles.draftTokenizer = binding.modelTokenizer(handles.draftModel);
-    checkVocabulary(binding, target, handles.draftTokenizer, path);
-    const { vocabSize, dim } = binding.modelInfo(handles.draftModel);
+    const manner = acquire(binding, task, target, handles);
+    const model = handles.draftModel as number;
+    const { vocabSize, dim } = binding.modelInfo(model);
     const pageStride = Math.ceil(target.contextSize / pagePositions);
     const pages = maxFollowed * pageStride;
-    handles.draftEngine = binding.engineCreate(handles.draftModel, { threads, maxRows, maxWanted: 1, pages, isa });
+    handles.draftEngine = binding.engineCreate(model, { ...manner, threads, maxRows, maxWanted: 1, pages, isa });
     this.engine_ = handles.draftEngine;
     this.vocabSize_ = vocabSize;
     const tables = Int32Array.from({ length: pages }, (_, page) => page);
@@ -59,10 +69,13 @@ export class DraftModel {
     this.free_ = Array.from({ length: maxFollowed }, (_, slot) => slot);
   }
 
-  /** Undefined when it follows as many as it can. */
-  follow(params: SamplingParams): ModelDrafter | undefined {
+  /** A text whose prompt is so long, from its first token. Undefined when it follows as many as it can. */
+  follow(params: SamplingParams, promptLength: number): ModelDrafter | undefined {
     const slot = this.free_.pop();
-    return slot === undefined ? undefined : new ModelDrafter(this, slot, params);
+    if (slot === undefined) return undefined;
+    this.arrays_.exactUntil[slot] = promptLength;
+    this.arrays_.coreSlots[slot] = slot;
+    return new ModelDrafter(this, slot, params);
   }
 
   leave(slot: number): void {
@@ -72,8 +85,11 @@ export class DraftModel {
   /** Runs tokens[from, end) of a text; the candidates are those after the last of them. */
   run(slot: number, tokens: readonly number[], from: number, k: number): { candidates: Candidates; logSumExp: number } {
     const { arrays_: arrays, shape_: shape } = this;
+    const exactUntil = arrays.exactUntil[slot] as number;
     for (let begin = from; begin < tokens.length; begin += shape.rows) {
-      shape.rows = Math.min(maxRows, tokens.length - begin);
+      // A prompt's rows run before the others: core neurons are chosen from what they leave.
+      const end = begin < exactUntil ? Math.min(exactUntil, tokens.length) : tokens.length;
+      shape.rows = Math.min(maxRows, end - begin);
       shape.k = Math.min(k, this.vocabSize_);
       for (let row = 0; row < shape.rows; row++) {
         arrays.tokens[row] = tokens[begin + row] as number;
@@ -156,14 +172,30 @@ function levelOfChance(chance: number): number {
   return 1 + Math.min(9, Math.floor(chance * 10));
 }
 
-export interface TargetVocabulary {
-  tokenizer: number;
-  size: number;
-  contextSize: number;
+/** A handle of the model that drafts, and what of its engine is its own. */
+function acquire(
+  binding: NativeBinding,
+  task: EngineTask,
+  target: DraftTarget,
+  handles: DraftHandles,
+): Pick<Parameters<NativeBinding["engineCreate"]>[1], "kvType" | "sparsity" | "tables"> {
+  const { threads, control, kvCacheType, speculation } = task;
+  const draftSparsity = speculation?.draftSparsity;
+  if (draftSparsity !== undefined) {
+    handles.draftModel = binding.modelShare(target.model);
+    const { nLayers } = binding.modelInfo(target.model);
+    const sparsity = planSparsity(draftSparsity, nLayers, undefined, draftSparsityOption);
+    return { kvType: kvCacheType, sparsity, tables: target.tables };
+  }
+  const path = speculation?.draftPath as string;
+  handles.draftModel = binding.modelAcquire(path, threads, control);
+  handles.draftTokenizer = binding.modelTokenizer(handles.draftModel);
+  checkVocabulary(binding, target, handles.draftTokenizer, path);
+  return {};
 }
 
 /** Drafts are token ids: they must mean the same in both models. */
-function checkVocabulary(binding: NativeBinding, target: TargetVocabulary, tokenizer: number, path: string): void {
+function checkVocabulary(binding: NativeBinding, target: DraftTarget, tokenizer: number, path: string): void {
   const { size } = binding.vocab(tokenizer);
   const expected = `speculation.draftModel: expected a model with the vocabulary of the model it drafts for`;
   if (size !== target.size)

@@ -52,7 +52,7 @@ export class Drafting {
 
   begin(sequence: Sequence, params: SamplingParams): void {
     const known = sequence.tokens.subarray(0, sequence.length);
-    const model = this.model_?.follow(params);
+    const model = this.model_?.follow(params, sequence.promptLength);
     this.requests_.set(sequence.id, new RequestDrafts(this.shared_, known, model === undefined ? [] : [model]));
   }
 
