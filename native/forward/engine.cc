@@ -126,8 +126,8 @@ bool Engine::allocate() {
     h_ = quant::Activations(h, options_.max_rows, h_width, room);
     hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim, room);
     if (sparsity_ != nullptr && sparsity_->parts()) {
-      part_ = quant::Activations(carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width)),
-                                 options_.max_rows, h_width);
+      uint8_t* part = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width, room));
+      part_ = quant::Activations(part, options_.max_rows, h_width, room);
       gate_ = carver.floats(rows * hyper.hidden_dim);
       up_ = carver.floats(rows * hyper.hidden_dim);
     }

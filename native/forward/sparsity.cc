@@ -104,7 +104,12 @@ Status Sparsity::check() const {
       return {"INVALID_OPTION", "sparsity: expected keeps in (0, 1] and thresholds of 0 or more, at site " +
                                     std::to_string(i) + " there are others"};
     }
-    const uint32_t k = width(hyper, static_cast<Site>(i % kSites));
+    const auto site = static_cast<Site>(i % kSites);
+    if (options_.keeps[i] < 1 && options_.hidden == HiddenScore::kCore && site != Site::kFfnMid) {
+      return {"INVALID_OPTION", "sparsity: with hidden \"core\", expected keeps of 1 but before down, at site " +
+                                    std::to_string(i) + " there is another"};
+    }
+    const uint32_t k = width(hyper, site);
     if (options_.keeps[i] < 1 && k % 32 != 0) {
       return {"INVALID_OPTION",
               "sparsity: expected inputs whose width is a multiple of 32, this model has " + std::to_string(k)};
