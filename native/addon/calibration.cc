@@ -1,5 +1,9 @@
 // Calibration of activation sparsity: typed arrays in, plain objects out.
+#include <algorithm>
+#include <vector>
+
 #include "addon/engine_entry.h"
+#include "addon/functions.h"
 
 namespace lutra::addon {
 

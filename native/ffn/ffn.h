@@ -34,6 +34,17 @@ void gate_dense(base::ThreadTeam& team, const kernels::KernelTable& kernels, qua
 void gate_sparse(base::ThreadTeam& team, const kernels::KernelTable& kernels, quant::ChannelList& channels,
                  const GatedInput& input, quant::Activations& hidden);
 
+/// Products that are there already; `gate` is overwritten.
+struct GatedValues {
+  uint32_t n;
+  float* gate;  ///< [n][hidden_dim]
+  float* up;    ///< [n][hidden_dim]
+};
+
+/// The same from gate·h and up·h.
+void gate_values(base::ThreadTeam& team, const kernels::KernelTable& kernels, const GatedValues& values,
+                 const GatedInput& input, quant::Activations& hidden);
+
 /// Some hidden channels alone: their rows of gate and up, and which they are, ascending.
 struct CoreRows {
   const quant::GatheredPair* rows;

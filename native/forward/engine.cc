@@ -126,8 +126,8 @@ bool Engine::allocate() {
     h_ = quant::Activations(h, options_.max_rows, h_width, room);
     hidden_ = quant::Activations(hidden, options_.max_rows, hyper.hidden_dim, room);
     if (sparsity_ != nullptr && sparsity_->parts()) {
-      part_ = quant::Activations(carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width)),
-                                 options_.max_rows, h_width);
+      uint8_t* part = carver.take(quant::Activations::bytes_needed(options_.max_rows, h_width, room));
+      part_ = quant::Activations(part, options_.max_rows, h_width, room);
       gate_ = carver.floats(rows * hyper.hidden_dim);
       up_ = carver.floats(rows * hyper.hidden_dim);
     }
@@ -341,12 +341,7 @@ void Engine::gate_parts(uint32_t layer, const ffn::GatedInput& input) {
   const uint32_t width = model_->hyper.hidden_dim;
   const quant::Product products[] = {{input.gate, gate_, width}, {input.up, up_, width}};
   multiply_parts(layer, Site::kFfnIn, products);
-  hidden_.begin(rows_, width);
-  const auto activate = input.activation == ffn::Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
-  for_rows(kRowsPerChunk, [&](uint32_t t) {
-    const uint64_t at = static_cast<uint64_t>(t) * width;
-    activate(gate_ + at, up_ + at, width, hidden_.row(t));
-  });
+  ffn::gate_values(team_, kernels_, {rows_, gate_, up_}, input, hidden_);
 }
 
 void Engine::feed_forward(uint32_t layer, const model::BoundStep& step) {

@@ -5,8 +5,8 @@
 // others, so only those that the error is taken of run there.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "forward/engine.h"

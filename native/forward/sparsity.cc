@@ -25,6 +25,7 @@ namespace {
 constexpr int32_t kDensePositions = 4;
 // Above this share of the channels a list is no faster than reading all of them.
 constexpr double kMostListed = 0.85;
+constexpr uint32_t kMostChannels = 1u << 17;  // of kernels/channel_kernels.h
 constexpr uint32_t kRowsPerChunk = 4;
 constexpr uint64_t kAlignment = 64;
 
@@ -104,10 +105,15 @@ Status Sparsity::check() const {
       return {"INVALID_OPTION", "sparsity: expected keeps in (0, 1] and thresholds of 0 or more, at site " +
                                     std::to_string(i) + " there are others"};
     }
-    const uint32_t k = width(hyper, static_cast<Site>(i % kSites));
-    if (options_.keeps[i] < 1 && k % 32 != 0) {
-      return {"INVALID_OPTION",
-              "sparsity: expected inputs whose width is a multiple of 32, this model has " + std::to_string(k)};
+    const auto site = static_cast<Site>(i % kSites);
+    if (options_.keeps[i] < 1 && options_.hidden == HiddenScore::kCore && site != Site::kFfnMid) {
+      return {"INVALID_OPTION", "sparsity: with hidden \"core\", expected keeps of 1 but before down, at site " +
+                                    std::to_string(i) + " there is another"};
+    }
+    const uint32_t k = width(hyper, site);
+    if (options_.keeps[i] < 1 && (k % 32 != 0 || k > kMostChannels)) {
+      return {"INVALID_OPTION", "sparsity: expected inputs whose width is a multiple of 32, at most " +
+                                    std::to_string(kMostChannels) + ", this model has " + std::to_string(k)};
     }
   }
   return {};

@@ -84,18 +84,6 @@ GatheredPair plan_pair(const Matrix& first, const Matrix& second, uint32_t n_row
 
 bool can_gather(const Matrix& source) { return !source.tiled && source.low == nullptr; }
 
-uint64_t gathered_bytes(const Matrix& source, uint32_t n_rows) {
-  return plan(source, n_rows).bytes() + bias_bytes(source, n_rows);
-}
-
-Matrix gather_rows(const Matrix& source, std::span<const uint32_t> rows, uint8_t* out) {
-  Matrix matrix = plan(source, static_cast<uint32_t>(rows.size()));
-  matrix.panels = out;
-  copy_rows(source, rows, matrix, out);
-  matrix.bias = copy_biases(source, rows, out + matrix.bytes());
-  return matrix;
-}
-
 uint64_t gathered_pair_bytes(const Matrix& first, const Matrix& second, uint32_t n_rows) {
   const Matrix planned = plan_pair(first, second, n_rows).first;
   return planned.group_bytes * planned.n_groups() + bias_bytes(first, n_rows) + bias_bytes(second, n_rows);

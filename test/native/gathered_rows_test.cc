@@ -1,6 +1,5 @@
-// Gathered rows: the weights, the bytes of freshly packed panels and, on every instruction set, the bits of the
-// products of the picked rows; of matrices alone and of pairs whose groups alternate; nothing outside the memory that
-// was asked for.
+// Gathered rows of pairs whose groups alternate: the weights, the bytes of freshly packed panels and, on every
+// instruction set, the bits of the products of the picked rows; nothing outside the memory that was asked for.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -114,14 +113,6 @@ void check_rows(const Matrix& gathered, const Matrix& source, const std::vector<
   }
 }
 
-std::vector<float> products(const KernelTable& table, const Matrix& matrix, quant::Activations& x) {
-  base::ThreadTeam team(1);
-  std::vector<float> out(size_t{x.n()} * matrix.rows);
-  const quant::Product product{&matrix, out.data(), matrix.rows};
-  quant::multiply(team, table, x, {&product, 1});
-  return out;
-}
-
 /// Activations with room of their own.
 struct Inputs {
   base::AlignedBuffer bytes;
@@ -134,45 +125,6 @@ struct Inputs {
     std::copy(values.begin(), values.end(), rows.row(0));
   }
 };
-
-void test_one_matrix() {
-  std::mt19937 random(1);
-  for (const TensorType type : kTypes) {
-    for (const uint32_t k : {256u, 768u}) {
-      Pair pair(type, type, 77, k, 2);
-      if (k == 768) pair.add_biases();
-      for (const uint32_t count : {1u, 7u, 8u, 9u, 31u, 40u, 77u}) {
-        const std::vector<uint32_t> ids = pick(count, 77, random);
-        // The memory's end touches a page that nobody may; its rest starts with other bytes than zeros.
-        GuardedArray<uint8_t> place(quant::gathered_bytes(pair.second, count), Guard::kAfter);
-        std::fill_n(place.data(), place.size(), uint8_t{0xA5});
-        const Matrix gathered = quant::gather_rows(pair.second, ids, place.data());
-        CHECK_EQ(gathered.group_bytes, quant::kGroupPanels * gathered.panel_bytes);
-        check_rows(gathered, pair.second, pair.second_gguf, ids);
-        for (const KernelTable* table : all_tables()) {
-          Inputs x(3, k, k, random);
-          // multiply wants contiguous groups: the picked rows' products come from a source laid out so.
-          base::AlignedBuffer whole(quant::gathered_bytes(pair.second, 77));
-          std::vector<uint32_t> all(77);
-          std::iota(all.begin(), all.end(), 0u);
-          const Matrix source = quant::gather_rows(pair.second, all, whole.data());
-          for (uint32_t p = 0; p < source.n_panels(); ++p) {
-            CHECK(std::memcmp(panel_of(source, 8 * p), panel_of(pair.second, 8 * p), source.panel_bytes) == 0);
-          }
-          const std::vector<float> expected = products(*table, source, x.rows);
-          const std::vector<float> found = products(*table, gathered, x.rows);
-          bool same = true;
-          for (uint32_t t = 0; t < 3; ++t) {
-            for (uint32_t i = 0; i < count; ++i) {
-              same = same && std::memcmp(&found[t * count + i], &expected[t * 77 + ids[i]], sizeof(float)) == 0;
-            }
-          }
-          CHECK(same);
-        }
-      }
-    }
-  }
-}
 
 /// gate_dense on gathered gate and up: the hidden values of the picked rows.
 void test_pairs() {
@@ -224,7 +176,6 @@ void test_refusals() {
 }  // namespace
 
 int main() {
-  test_one_matrix();
   test_pairs();
   test_refusals();
   return lutra_test_summary();

@@ -3,7 +3,7 @@
  * every row's full logits, for tests that must see the numbers themselves.
  */
 import { binding, type Isa, type StepArrays } from "../../dist/esm/binding/index.js";
-import type { KvCacheType, LutTables } from "../../dist/esm/binding/native.js";
+import type { KvCacheType, LutTables, NativeSparsity } from "../../dist/esm/binding/native.js";
 import { pagePositions } from "../../dist/esm/limits.js";
 import { createStepArrays } from "../../dist/esm/scheduler/index.js";
 
@@ -18,6 +18,9 @@ export interface SessionOptions {
   hiddenRows?: number;
   tiles?: string[];
   tables?: LutTables;
+  /** Tensors within a layer that also get columns. */
+  columns?: string[];
+  sparsity?: NativeSparsity;
 }
 
 /** What one step gave: an entry a row that wanted candidates, and a row that wanted its hidden state. */
@@ -41,12 +44,18 @@ export class NativeSession {
 
   constructor(path: string, options: SessionOptions = {}) {
     const { threads = 1, isa = binding.cpu().isa, kvType = "f16", maxPositions = 1024, sequences = 1 } = options;
-    const { tiles, tables } = options;
-    this.#model = binding.modelAcquire(path, 2, new Int32Array(1), undefined, tiles);
+    const { tiles, tables, columns, sparsity } = options;
+    this.#model = binding.modelAcquire(path, 2, new Int32Array(1), undefined, tiles, columns);
     ({ vocabSize: this.vocabSize, dim: this.dim } = binding.modelInfo(this.#model));
     this.#pages = Math.ceil(maxPositions / pagePositions);
     const pages = this.#pages * sequences;
-    this.#engine = binding.engineCreate(this.#model, { threads, maxRows, maxWanted, pages, isa, kvType, tables });
+    const shape = { threads, maxRows, maxWanted, pages, isa, kvType, tables, sparsity };
+    try {
+      this.#engine = binding.engineCreate(this.#model, shape);
+    } catch (error) {
+      binding.modelRelease(this.#model);
+      throw error;
+    }
     this.#arrays = createArrays(pages, sequences);
     this.#arrays.hidden = new Float32Array((options.hiddenRows ?? maxRows) * this.dim);
   }
@@ -64,6 +73,16 @@ export class NativeSession {
   /** The engine's handle, for calls that no method here makes. */
   get engine(): number {
     return this.#engine;
+  }
+
+  /** The model's handle, likewise. */
+  get model(): number {
+    return this.#model;
+  }
+
+  /** What the steps read and write. */
+  get arrays(): StepArrays {
+    return this.#arrays;
   }
 
   /** feed() finds positions [32 i, 32 i + 32) at pages[i] of the arena from now on. */
