@@ -35,4 +35,7 @@ run("cmake", ["--build", build, "-j", "2"]);
 // Fewer rounds of the thread team's stress test: emulated spinning is slow (all 20000 took over 10 minutes).
 const ctest = ["--test-dir", build, "--output-on-failure", "--no-tests=error", "-j", "2"];
 run("ctest", ctest, { QEMU_CPU: "max", LUTRA_STRESS_ROUNDS: "500" });
-run("ctest", [...ctest, "-R", "^(base|channels|columns|kernels)_test$"], { QEMU_CPU: "cortex-a72", LUTRA_STRESS_ROUNDS: "100" });
+run("ctest", [...ctest, "-R", "^(base|channels|columns|kernels)_test$"], {
+  QEMU_CPU: "cortex-a72",
+  LUTRA_STRESS_ROUNDS: "100",
+});
