@@ -294,7 +294,8 @@ void list(const Rows& rows, uint32_t granule, Touch touch) {
     report("ends", table, rows.k, granule, copy_of<uint32_t>(out_ends, ends.size()) == ends);
     report("channels", table, rows.k, granule, copy_of<uint8_t>(out, channels.size()) == channels);
     for (uint32_t t = 0; t < rows.n; ++t) {
-      const bool ok = std::memcmp(out_quads.as<int8_t>() + t * stride, quads[t].data(), quads[t].size()) == 0;
+      const int8_t* const found = out_quads.as<int8_t>() + t * stride;
+      const bool ok = std::equal(quads[t].begin(), quads[t].end(), found);
       report("quads", table, rows.k, granule, ok);
     }
   }

@@ -36,7 +36,7 @@ class Guarded {
   }
   template <typename T>
   Guarded(const std::vector<T>& values, Touch touch) : Guarded(values.size() * sizeof(T), touch) {
-    std::memcpy(data_, values.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(data_, values.data(), values.size() * sizeof(T));
   }
   ~Guarded() { munmap(base_, mapped_); }
   Guarded(const Guarded&) = delete;
