@@ -90,10 +90,12 @@ t.test("pages that run out: branches are left out, sequences make room, answers 
 });
 
 t.test("aborted in the middle of verification", async (t) => {
-  await using model = await loadModel(tinyModel(), { contextSize: 512, speculation });
+  // More text than the fastest machine writes in 40 ms.
+  const contextSize = 8192;
+  await using model = await loadModel(tinyModel({ contextLength: contextSize }), { contextSize, speculation });
   for (let ms = 0; ms < 40; ms++) {
     const signal = AbortSignal.timeout(ms);
-    const aborted = model.generate(pattern(40, 6), { ...greedy, signal, maxTokens: 400 }).then();
+    const aborted = model.generate(pattern(40, 6), { ...greedy, signal, maxTokens: 8000 }).then();
     await t.rejects(aborted, { code: "ABORTED" });
   }
   t.match(model.metrics(), { running: 0, freePages: model.metrics().pages });
