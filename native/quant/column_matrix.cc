@@ -69,26 +69,27 @@ struct CodePlace {
 // Where a row's parts of a super-block stand in its group.
 struct RowPlace {
   const ColumnShape& shape;
-  uint64_t rows;  // of the group
+  uint64_t strips;  // of the group
   uint32_t strip, r;
 
   uint64_t row() const { return uint64_t{kStripRows} * strip + r; }
-  uint64_t block_bytes() const { return rows / kStripRows * shape.block_bytes(); }
+  uint64_t rows() const { return kStripRows * strips; }
+  uint64_t block_bytes() const { return shape.block_bytes(strips); }
   uint64_t d() const { return 2 * row(); }
-  uint64_t m() const { return 2 * rows + 2 * row(); }
-  uint64_t unit(uint32_t u) const { return shape.row_bytes() * rows + u * shape.unit_bytes() * (rows / kStripRows); }
+  uint64_t m() const { return 2 * rows() + 2 * row(); }
+  uint64_t unit(uint32_t u) const { return shape.row_bytes() * rows() + u * shape.unit_bytes(strips); }
   uint64_t run(uint32_t u, uint32_t channel) const {
-    return unit(u) + (channel * (rows / kStripRows) + strip) * shape.run_bytes;
+    return unit(u) + channel * shape.channel_stride(strips) + strip * shape.run_bytes;
   }
   uint64_t scale(uint32_t u, uint32_t half) const {
-    return unit(u) + rows / kStripRows * 32 * shape.run_bytes + half * rows + row();
+    return unit(u) + 32 * shape.channel_stride(strips) + half * rows() + row();
   }
   uint64_t min(uint32_t u) const { return scale(u, shape.scale_halves); }
 };
 
 RowPlace place_of(const ColumnMatrix& matrix, const ColumnShape& shape, uint32_t row) {
   const uint32_t strip = row / kStripRows, group = strip / matrix.group_strips;
-  return {shape, uint64_t{kStripRows} * matrix.strips_of(group), strip % matrix.group_strips, row % kStripRows};
+  return {shape, matrix.strips_of(group), strip % matrix.group_strips, row % kStripRows};
 }
 
 uint64_t group_of(const ColumnMatrix& matrix, uint32_t row) {
@@ -141,12 +142,23 @@ ColumnMatrix::ColumnMatrix(TensorType type, uint32_t rows, uint32_t k) : type(ty
 
 uint32_t ColumnMatrix::strips_of(uint32_t g) const { return std::min(group_strips, n_strips() - g * group_strips); }
 
-uint64_t ColumnMatrix::strip_bytes() const {
+uint64_t ColumnMatrix::group_bytes(uint32_t strips) const {
   const ColumnShape& shape = *column_shape(type);
-  return uint64_t{k} / shape.elements * shape.block_bytes();
+  return k / shape.elements * shape.block_bytes(strips);
+}
+
+uint64_t ColumnMatrix::bytes() const {
+  const uint32_t last = n_groups() - 1;
+  return group_offset(last) + group_bytes(strips_of(last));
 }
 
 uint64_t ColumnMatrix::channel_bytes() const { return uint64_t{n_strips()} * column_shape(type)->run_bytes; }
+
+uint64_t ColumnMatrix::scale_bytes() const {
+  const ColumnShape& shape = *column_shape(type);
+  const uint64_t of_row = k / shape.elements * shape.row_bytes() + k / 32 * shape.unit_row_bytes();
+  return of_row * n_strips() * kStripRows;
+}
 
 void pack_columns(const ColumnMatrix& matrix, const uint8_t* rows, uint32_t row_begin, uint32_t n_rows,
                   uint8_t* place) {

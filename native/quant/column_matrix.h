@@ -28,13 +28,14 @@ struct ColumnMatrix {
   uint32_t n_groups() const { return (n_strips() + group_strips - 1) / group_strips; }
   /// Strips of group g.
   uint32_t strips_of(uint32_t g) const;
-  uint64_t strip_bytes() const;
-  uint64_t bytes() const { return n_strips() * strip_bytes(); }
+  /// Of a group of `strips`, and of all.
+  uint64_t group_bytes(uint32_t strips) const;
+  uint64_t bytes() const;
   /// Where group g stands, from the first byte.
-  uint64_t group_offset(uint32_t g) const { return uint64_t{g} * group_strips * strip_bytes(); }
+  uint64_t group_offset(uint32_t g) const { return g * group_bytes(group_strips); }
   /// Bytes of a channel's codes, and of everything that is read whatever the channels.
   uint64_t channel_bytes() const;
-  uint64_t scale_bytes() const { return bytes() - uint64_t{k} * channel_bytes(); }
+  uint64_t scale_bytes() const;
 };
 
 /// Packs consecutive GGUF rows [row_begin, row_begin + n_rows) of a matrix whose strips' bytes begin at `place`; strips

@@ -126,7 +126,7 @@ std::vector<float> run_strips(const KernelTable& table, const Weights& w, const 
   const ColumnMatrix& m = w.matrix;
   const uint32_t first = (g * m.group_strips + begin) * kStripRows;
   const uint32_t rows = std::min(m.rows - first, (end - begin) * kStripRows);
-  const uint64_t offset = m.group_offset(g), bytes = m.strips_of(g) * m.strip_bytes();
+  const uint64_t offset = m.group_offset(g), bytes = m.group_bytes(m.strips_of(g));
   const Guarded group(std::vector<uint8_t>(&w.columns[offset], &w.columns[offset] + bytes), touch);
   const Guarded ends(lists.ends, touch), channels(lists.channels, touch), planes(lists.planes, touch);
   const Guarded sums(lists.sums, touch), d(lists.d, touch), s(lists.s, touch), s16(lists.s16, touch);

@@ -30,10 +30,10 @@ class ColumnSweep : ColumnUnits<kShape> {
   }
 
   LUTRA_INLINE void run() {
-    for (uint32_t unit = 0; unit < kColumnsAhead && unit < units_; ++unit) this->list(unit);
+    this->begin_fetch(0);
+    for (uint32_t call = 0; call < this->fetch_calls(); ++call) this->fetch();
     for (uint32_t unit = 0; unit < units_; ++unit) {
-      const bool has_later = unit + kColumnsAhead < units_;
-      if (has_later) this->list(unit + kColumnsAhead);
+      if (unit % kBlockUnits == 0) this->begin_fetch(unit + kBlockUnits);
       const uint32_t n = first_quad(unit + 1) - first_quad(unit);
       if constexpr (kN == 1 && !kNarrow) {
         switch (n) {
@@ -49,7 +49,7 @@ class ColumnSweep : ColumnUnits<kShape> {
         }
       } else {
         for (uint32_t i = 0; i < width_; ++i) {
-          if (has_later) this->fetch(unit + kColumnsAhead, i);
+          this->fetch();
           if (n != 0) add_tokens<0>(place(unit, i), unit);
         }
       }
@@ -77,9 +77,8 @@ class ColumnSweep : ColumnUnits<kShape> {
   /// A unit of kQuads quads: a loop of its own for each number, so that its length is no guess.
   template <uint32_t kQuads>
   LUTRA_INLINE void add_strips(uint32_t unit) {
-    const bool has_later = unit + kColumnsAhead < units_;
     for (uint32_t i = 0; i < width_; ++i) {
-      if (has_later) this->fetch(unit + kColumnsAhead, i);
+      this->fetch();
       if constexpr (kQuads != 0) {
         const ColumnQuads quads = {listed_[unit % kListed].offsets, args_.channels.planes + 8ull * first_quad(unit), 0,
                                    kQuads};

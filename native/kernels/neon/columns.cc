@@ -70,15 +70,14 @@ struct Place {
   LUTRA_INLINE Place(const ColumnsArgs& args, uint32_t unit, uint32_t strip)
       : rows(uint64_t{kStripRows} * args.strips) {
     constexpr uint32_t kUnits = kShape.elements / 32;
-    constexpr uint64_t kRowBytes = kShape.row_bytes(), kUnitBytes = kShape.unit_bytes();
-    constexpr uint64_t kBlockBytes = kShape.block_bytes();
-    const uint8_t* super_block = args.group + unit / kUnits * kBlockBytes * args.strips;
+    constexpr uint64_t kRowBytes = kShape.row_bytes();
+    const uint8_t* super_block = args.group + unit / kUnits * kShape.block_bytes(args.strips);
     const uint64_t row = uint64_t{kStripRows} * strip;
     d = super_block + 2 * row;
     m = d + 2 * rows;
-    const uint8_t* start = super_block + kRowBytes * rows + unit % kUnits * kUnitBytes * args.strips;
+    const uint8_t* start = super_block + kRowBytes * rows + unit % kUnits * kShape.unit_bytes(args.strips);
     runs = start + strip * kShape.run_bytes;
-    scales = start + 32ull * kShape.run_bytes * args.strips + row;
+    scales = start + 32 * kShape.channel_stride(args.strips) + row;
     mins = scales + kShape.scale_halves * rows;
   }
 };
@@ -93,7 +92,7 @@ struct Sums {
     for (int c = 0; c < kTokens; ++c) {
       for (int i = 0; i < 4 * kPieces; ++i) high[c][i] = low[c][i] = vdupq_n_s32(0);
     }
-    const uint64_t pitch = uint64_t{args.strips} * kShape.run_bytes;
+    const uint64_t pitch = kShape.channel_stride(args.strips);
     const int8_t* planes = args.channels.planes + t * args.channels.stride;
     for (uint64_t quad = begin; quad < end; ++quad) {
       const uint8_t* channels = args.channels.channels + quad * kChannelQuad;

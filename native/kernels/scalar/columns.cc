@@ -48,7 +48,7 @@ void dot(const ColumnsArgs& args, uint32_t begin, uint32_t end, uint32_t t, cons
   for (uint32_t i = begin * kChannelQuad; i < end * kChannelQuad; ++i) {
     const int8_t* quad = planes + i / kChannelQuad * 8;
     int32_t codes[kStripRows];
-    read_run<kShape>(runs + uint64_t{args.channels.channels[i]} * args.strips * kShape.run_bytes, codes);
+    read_run<kShape>(runs + args.channels.channels[i] * kShape.channel_stride(args.strips), codes);
     for (uint32_t r = 0; r < kStripRows; ++r) {
       high[r] += codes[r] * quad[i % kChannelQuad];
       low[r] += codes[r] * quad[kChannelQuad + i % kChannelQuad];
@@ -69,9 +69,9 @@ struct Place {
     const uint64_t row = uint64_t{kStripRows} * strip, rows = uint64_t{kStripRows} * args.strips;
     d = super_block + 2 * row;
     m = d + 2 * rows;
-    const uint8_t* start = super_block + kShape.row_bytes() * rows + uint64_t{unit} * kShape.unit_bytes() * args.strips;
+    const uint8_t* start = super_block + kShape.row_bytes() * rows + unit * kShape.unit_bytes(args.strips);
     runs = start + strip * kShape.run_bytes;
-    scales = start + 32ull * kShape.run_bytes * args.strips + row;
+    scales = start + 32 * kShape.channel_stride(args.strips) + row;
     mins = scales + kShape.scale_halves * rows;
   }
 };
@@ -128,7 +128,7 @@ void add_narrow(const ColumnsArgs& args, const Place<kShape>& at, uint32_t unit,
 template <const ColumnShape& kShape>
 void columns(const ColumnsArgs& args) noexcept {
   constexpr uint32_t kUnits = kShape.elements / 32;
-  const uint64_t block_bytes = uint64_t{kShape.block_bytes()} * args.strips;
+  const uint64_t block_bytes = kShape.block_bytes(args.strips);
   for (uint32_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
     const uint32_t row = (strip - args.strip_begin) * kStripRows;
     for (uint32_t t = 0; t < args.n; ++t) {
