@@ -87,6 +87,7 @@ const edits: [field: string, edit: (file: File) => void][] = [
   ["allocation[0][0][0]", (file) => (file.allocation[0][0][0] = 0.05)],
   ["allocation[0][0][4]", (file) => (file.allocation[0][0][4] = 0.9)],
   ["allocation[0][2][0]", (file) => (file.allocation[0][2][0] = 0.1)],
+  ["allocation[0][2][0]", (file) => (file.allocation[0][2][0] = file.allocation[0][1][0])],
   ["allocation[0][2][0]", (file) => (file.allocation[0][2][0] = 1.1)],
   ["allocation[0][2][4]", (file) => (file.allocation[0][2][4] = 0.75)],
   ["allocation[1][1][1]", (file) => (file.allocation[1][1][1] = 0.5)],
@@ -185,7 +186,9 @@ for (const architecture of ["llama", "gemma3"] as const) {
         t.ok((rows.at(-1) as number[])[0]! >= 0.9 - 1e-6, "up to nine tenths");
         for (let site = 0; site < 4; site++) {
           const isMasked = (masked as readonly number[]).includes(site);
-          t.equal(file.quantiles[layer][site].length, isMasked ? 65 : 0);
+          const quantiles = file.quantiles[layer][site] as number[];
+          t.equal(quantiles.length, isMasked ? 65 : 0);
+          if (isMasked) t.ok(quantiles.at(-1)! > quantiles[32]! && quantiles[32]! > 0, "half of the scores are smaller");
           const frequencies = Buffer.from(file.frequencies[layer][site], "base64");
           const share = frequencies.reduce((sum, each) => sum + each, 0) / 255 / frequencies.length;
           if (isMasked) t.ok(Math.abs(share - 0.5) < 0.01, "one half is among the best half");
@@ -203,6 +206,9 @@ for (const architecture of ["llama", "gemma3"] as const) {
       const least = attention === true ? 0.6 : 0.68;
       t.ok(sparsity!.kept > least && sparsity!.kept < 0.72, `${type}: ${sparsity!.kept}`);
     }
+    const long = { text: text.repeat(4), maxTokens: 1000, file: join(folder, "long.json"), threads: 2 };
+    const { tokens } = await calibrateSparsity(model, { ...long, ffnSparsity: { type: "cats" } });
+    t.equal(tokens, 512, "whole windows");
     t.same(binding.counters(), before, "nothing stays in memory");
   });
 }
