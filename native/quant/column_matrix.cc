@@ -130,11 +130,10 @@ constexpr uint32_t divided_up(uint32_t n, uint32_t by) { return (n + by - 1) / b
 
 bool has_columns(TensorType type) { return column_shape(type) != nullptr; }
 
-// Long runs: what is read in pieces with gaps comes as fast as its pieces are long. Half of the channels of Q4_0 from
-// memory, of the panels' time: 2048 × 8192 on one thread 1.25-1.37 with groups of 8 strips, 1.12-1.17 with 16,
-// 0.95-1.02 with 32; 8192 × 2048 on two threads 0.85-0.87 with 32, 0.76-0.80 with 64, 1.41 with 128, whose partial sums
-// leave the first cache. An even number of groups, so that two threads have runs
-// of their own and as many.
+// Long runs: what is read in pieces with gaps comes as fast as its pieces are long. Half of the channels of 8192 × 2048
+// Q4_0 from memory on two threads, of the panels' time: 0.83-0.96 with groups of 4 to 48 strips, 0.67 with 64; with
+// 128, whose partial sums leave the first cache, twice that. An even number of groups, so that two threads have runs of
+// their own and as many.
 ColumnMatrix::ColumnMatrix(TensorType type, uint32_t rows, uint32_t k) : type(type), rows(rows), k(k) {
   const uint32_t pairs = divided_up(n_strips(), 2 * kernels::kMaxGroupStrips);
   group_strips = divided_up(n_strips(), 2 * pairs);
