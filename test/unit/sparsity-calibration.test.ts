@@ -188,7 +188,8 @@ for (const architecture of ["llama", "gemma3"] as const) {
           const isMasked = (masked as readonly number[]).includes(site);
           const quantiles = file.quantiles[layer][site] as number[];
           t.equal(quantiles.length, isMasked ? 65 : 0);
-          if (isMasked) t.ok(quantiles.at(-1)! > quantiles[32]! && quantiles[32]! > 0, "half of the scores are smaller");
+          if (isMasked)
+            t.ok(quantiles.at(-1)! > quantiles[32]! && quantiles[32]! > 0, "half of the scores are smaller");
           const frequencies = Buffer.from(file.frequencies[layer][site], "base64");
           const share = frequencies.reduce((sum, each) => sum + each, 0) / 255 / frequencies.length;
           if (isMasked) t.ok(Math.abs(share - 0.5) < 0.01, "one half is among the best half");
