@@ -228,6 +228,20 @@ void all_shapes() {
   }
 }
 
+/// Groups as wide as can be, among them those whose channels would stand a kilobyte apart.
+void wide_groups() {
+  std::mt19937 random(12);
+  for (TensorType type : kTypes) {
+    for (uint32_t strips : {16u, 32u, 64u}) {
+      const Weights w = random_weights(type, kStripRows * strips - 5, 256, random, strips);
+      for (uint32_t n : {1u, 4u}) {
+        const Activations a(n, 256, random_floats(size_t{n} * 256, random));
+        compare(w, a, random_kept(n, 256, 0.5, random), Touch::kEnd);
+      }
+    }
+  }
+}
+
 /// No channel at all, one in all, one a unit, units without any between units with all, one row that keeps none.
 void sparse_lists() {
   std::mt19937 random(13);
@@ -384,6 +398,7 @@ int main() {
   for (const KernelTable* table : tables) std::printf("path: %s\n", base::isa_name(table->isa));
   packing_keeps_values();
   all_shapes();
+  wide_groups();
   sparse_lists();
   rows_are_independent();
   ranges_of_strips();
