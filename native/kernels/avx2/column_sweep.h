@@ -31,7 +31,9 @@ class ColumnSweep : ColumnUnits<kShape> {
 
   LUTRA_INLINE void run() {
     this->begin_fetch(0);
-    for (uint32_t call = 0; call < this->fetch_calls(); ++call) this->fetch();
+    for (uint32_t unit = 0; unit < kBlockUnits; ++unit) {
+      for (uint32_t i = 0; i < width_; ++i) this->fetch(unit, i);
+    }
     for (uint32_t unit = 0; unit < units_; ++unit) {
       if (unit % kBlockUnits == 0) this->begin_fetch(unit + kBlockUnits);
       const uint32_t n = first_quad(unit + 1) - first_quad(unit);
@@ -49,7 +51,7 @@ class ColumnSweep : ColumnUnits<kShape> {
         }
       } else {
         for (uint32_t i = 0; i < width_; ++i) {
-          this->fetch();
+          this->fetch(unit + kBlockUnits, i);
           if (n != 0) add_tokens<0>(place(unit, i), unit);
         }
       }
@@ -78,7 +80,7 @@ class ColumnSweep : ColumnUnits<kShape> {
   template <uint32_t kQuads>
   LUTRA_INLINE void add_strips(uint32_t unit) {
     for (uint32_t i = 0; i < width_; ++i) {
-      this->fetch();
+      this->fetch(unit + kBlockUnits, i);
       if constexpr (kQuads != 0) {
         const ColumnQuads quads = {listed_[unit % kListed].offsets, args_.channels.planes + 8ull * first_quad(unit), 0,
                                    kQuads};

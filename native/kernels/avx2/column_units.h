@@ -66,11 +66,9 @@ class ColumnUnits {
     listed.n = end - begin;
   }
 
-  /// The block that begins with `unit` is asked for by the next fetch_calls() of fetch(), an even part each: only so
-  /// much can be under way.
+  /// The block that begins with `unit` is what fetch() asks for from now on.
   LUTRA_INLINE void begin_fetch(uint32_t unit) {
-    ahead_.unit = unit;
-    ahead_.call = ahead_.due = ahead_.channel = ahead_.line = ahead_.n = 0;
+    ahead_.due = ahead_.channel = ahead_.line = ahead_.n = 0;
     const uint32_t end = unit + kBlockUnits < units_ ? unit + kBlockUnits : units_;
     for (uint32_t u = unit; u < end; ++u) {
       list(u);
@@ -81,12 +79,12 @@ class ColumnUnits {
     ahead_.lines = ahead_.n * ((kShape.run_bytes * width_ + 63) / 64);
   }
 
-  LUTRA_INLINE uint32_t fetch_calls() const { return kBlockUnits * width_; }
-
-  LUTRA_INLINE void fetch() {
-    fetch_scales(ahead_.unit + ahead_.call / width_, ahead_.call % width_);
-    ++ahead_.call;
-    for (ahead_.due += ahead_.lines; ahead_.due >= fetch_calls(); ahead_.due -= fetch_calls()) {
+  /// Asks for the scales of a unit of the block and the i-th strip to compute, and for as even a part of the block's
+  /// runs, whichever they are: only so much can be under way.
+  LUTRA_INLINE void fetch(uint32_t unit, uint32_t i) {
+    if (unit < units_ && listed_[unit % kListed].n != 0) fetch_scales(place(unit, args_.strip_begin + i), unit);
+    const uint32_t calls = kBlockUnits * width_;
+    for (ahead_.due += ahead_.lines; ahead_.due >= calls; ahead_.due -= calls) {
       fetch_line(ahead_.runs[ahead_.channel] + ahead_.line);
       if (++ahead_.channel == ahead_.n) {
         ahead_.channel = 0;
@@ -95,9 +93,7 @@ class ColumnUnits {
     }
   }
 
-  LUTRA_INLINE void fetch_scales(uint32_t unit, uint32_t strip) const {
-    if (unit >= units_ || listed_[unit % kListed].n == 0) return;
-    const Place at = place(unit, args_.strip_begin + strip);
+  LUTRA_INLINE void fetch_scales(const Place& at, uint32_t unit) const {
     if (unit % kUnits == 0) {
       fetch_rows<2>(at.d);
       if constexpr (kShape.has_min) fetch_rows<2>(at.m);
@@ -120,10 +116,8 @@ class ColumnUnits {
   struct {
     const uint8_t* runs[32 * kBlockUnits];
     uint32_t n;              ///< of all channels of the block
-    uint32_t unit;           ///< the first
-    uint32_t call;           ///< of fetch() that is next
     uint32_t lines;          ///< to ask for
-    uint32_t due;            ///< of a line, in parts of which fetch_calls() are one
+    uint32_t due;            ///< of a line, in parts, of which the calls of a block are one
     uint32_t channel, line;  ///< that are next
   } ahead_;
 };
